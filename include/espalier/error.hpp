@@ -63,7 +63,7 @@ void append(std::string& out, N number) {
 /// Joins strings and numbers into one string, whatever the locale; floating numbers in their
 /// shortest form that reads back to the same value.
 template <class... Parts>
-std::string cat(const Parts&... parts) {
+std::string str(const Parts&... parts) {
   std::string out;
   (detail::append(out, parts), ...);
   return out;
