@@ -18,13 +18,13 @@ enum class Activation { none, relu };
 enum class Store { assign, add };
 
 /// Whether an operand of a product is read as stored or transposed.
-enum class Op { none, transpose };
+enum class Transpose { no, yes };
 
-/// C[m, n] (+)= op(A)[m, k] * op(B)[k, n], each row-major with its own leading dimension
+/// C[m, n] (+)= op(A)[m, k] * op(B)[k, n], op as `a` and `b` say; each row-major with its own leading dimension
 /// (the distance between rows as stored, in elements).
 struct GemmShape {
   Index m = 0, n = 0, k = 0;
-  Op op_a = Op::none, op_b = Op::none;
+  Transpose a = Transpose::no, b = Transpose::no;
   Index lda = 0, ldb = 0, ldc = 0;
   bool operator==(const GemmShape&) const = default;
 };
