@@ -64,8 +64,9 @@ void append(std::string& out, N number) {
 /// shortest form that reads back to the same value.
 template <class... Parts>
 std::string str(const Parts&... parts) {
+  using detail::append;  // types of their own bring their own `append`
   std::string out;
-  (detail::append(out, parts), ...);
+  (append(out, parts), ...);
   return out;
 }
 
