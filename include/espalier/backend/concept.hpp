@@ -4,6 +4,7 @@
 // `Reference` says in obvious loops what every line means.
 #pragma once
 
+#include <array>
 #include <concepts>
 #include <cstdint>
 #include <optional>
@@ -66,9 +67,9 @@ struct StridedCopy {
 /// Normalisation over `rows` rows of c channels; variances are the biased ones
 ///   batch_norm_train(rows, c, eps, x, gamma, beta, y, mean, var, after)
 ///   batch_norm_apply(rows, c, eps, x, gamma, beta, mean, var, y, after)
-///   batch_norm_backward(rows, c, eps, x, gamma, mean, var, y, after, dy, dx, dgamma, dbeta, store, dresidual)
+///   batch_norm_backward(rows, c, eps, statistics, x, gamma, mean, var, y, after, dy, dx, dgamma, dbeta, dresidual)
 ///   layer_norm_forward(rows, c, eps, x, gamma, beta, y, mean, inv_std)
-///   layer_norm_backward(rows, c, x, gamma, mean, inv_std, dy, dx, dgamma, dbeta, store)
+///   layer_norm_backward(rows, c, x, gamma, mean, inv_std, dy, dx, dgamma, dbeta)
 /// Rows
 ///   softmax_forward(rows, c, x, y), softmax_backward(rows, c, y, dy, dx)
 ///   cross_entropy_forward(rows, c, logits, labels, probabilities, losses)
@@ -94,7 +95,7 @@ concept Backend = std::movable<B> && !std::copyable<B> &&
              typename B::template Pointer<std::int32_t> out_ids,
              typename B::template Pointer<const std::int32_t> ids,
              std::span<const typename B::Scalar> from_host, std::span<typename B::Scalar> to_host,
-             GemmShape gemm, ConvShape conv, PoolShape pool, StridedCopy strided, Store store, double eps,
+             GemmShape gemm, ConvShape conv, PoolShape pool, StridedCopy strided, Store store, Statistics statistics, double eps,
              Epilogue<B> epilogue, AfterNorm<B> after, const typename B::PreparedConv* prepared) {
       typename B::Compute;
       { b.template allocate<typename B::Scalar>(n).data() } -> std::convertible_to<decltype(out)>;
@@ -113,9 +114,9 @@ concept Backend = std::movable<B> && !std::copyable<B> &&
       { b.prepare_conv(conv, in) } -> std::same_as<typename B::PreparedConv>;
       b.batch_norm_train(n, n, eps, in, in, in, out, out, out, after);
       b.batch_norm_apply(n, n, eps, in, in, in, in, in, out, after);
-      b.batch_norm_backward(n, n, eps, in, in, in, in, in, after, in, out, out, out, store, std::optional{out});
+      b.batch_norm_backward(n, n, eps, statistics, in, in, in, in, in, after, in, out, out, out, std::optional{out});
       b.layer_norm_forward(n, n, eps, in, in, in, out, out, out);
-      b.layer_norm_backward(n, n, in, in, in, in, in, out, out, out, store);
+      b.layer_norm_backward(n, n, in, in, in, in, in, out, out, out);
       b.softmax_forward(n, n, in, out);
       b.softmax_backward(n, n, in, in, out);
       b.cross_entropy_forward(n, n, in, ids, out, out);

@@ -17,6 +17,9 @@ enum class Activation { none, relu };
 /// Whether a result replaces the destination or is added to it.
 enum class Store { assign, add };
 
+/// Which mean and variance a normalisation uses.
+enum class Statistics { batch, running };
+
 /// Whether an operand of a product is read as stored or transposed.
 enum class Transpose { no, yes };
 

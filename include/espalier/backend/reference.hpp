@@ -146,10 +146,11 @@ class BasicReference {
       }
   }
 
-  // With g = dy where the activation let y through: dbeta = sum g, dgamma = sum g xhat,
-  // dx = gamma inv_std (g - dbeta / rows - xhat dgamma / rows), dresidual = g.
-  void batch_norm_backward(Index rows, Index c, double eps, const T* x, const T* gamma, const T* mean, const T* var, const T* y,
-                           const AfterNorm<BasicReference>& after, const T* dy, T* dx, T* dgamma, T* dbeta, Store store,
+  // With g = dy where the activation let y through: dbeta = sum g, dgamma = sum g xhat, dresidual = g,
+  // dx = gamma inv_std (g - dbeta / rows - xhat dgamma / rows); with running statistics, which do not
+  // depend on x, dx = gamma inv_std g.
+  void batch_norm_backward(Index rows, Index c, double eps, Statistics statistics, const T* x, const T* gamma, const T* mean, const T* var,
+                           const T* y, const AfterNorm<BasicReference>& after, const T* dy, T* dx, T* dgamma, T* dbeta,
                            std::optional<T*> dresidual) {
     for (Index j = 0; j < c; ++j) {
       const double inv_std = 1 / std::sqrt(static_cast<double>(var[j]) + eps);
@@ -164,11 +165,12 @@ class BasicReference {
       }
       for (Index i = 0; i < rows; ++i) {
         const double g = passed(i), n = static_cast<double>(rows);
-        dx[i * c + j] = static_cast<T>(static_cast<double>(gamma[j]) * inv_std * (g - sum_g / n - x_hat(i) * sum_gx / n));
+        const double shared = statistics == Statistics::batch ? sum_g / n + x_hat(i) * sum_gx / n : 0.0;
+        dx[i * c + j] = static_cast<T>(static_cast<double>(gamma[j]) * inv_std * (g - shared));
         if (dresidual) (*dresidual)[i * c + j] = static_cast<T>(g);
       }
-      put(dgamma[j], sum_gx, store);
-      put(dbeta[j], sum_g, store);
+      dgamma[j] = static_cast<T>(sum_gx);
+      dbeta[j] = static_cast<T>(sum_g);
     }
   }
 
@@ -188,7 +190,7 @@ class BasicReference {
   }
 
   void layer_norm_backward(Index rows, Index c, const T* x, const T* gamma, const T* mean, const T* inv_std, const T* dy, T* dx,
-                           T* dgamma, T* dbeta, Store store) {
+                           T* dgamma, T* dbeta) {
     const auto x_hat = [&](Index i, Index j) {
       return (static_cast<double>(x[i * c + j]) - static_cast<double>(mean[i])) * static_cast<double>(inv_std[i]);
     };
@@ -210,8 +212,8 @@ class BasicReference {
         gradient_gamma += static_cast<double>(dy[i * c + j]) * x_hat(i, j);
         gradient_beta += static_cast<double>(dy[i * c + j]);
       }
-      put(dgamma[j], gradient_gamma, store);
-      put(dbeta[j], gradient_beta, store);
+      dgamma[j] = static_cast<T>(gradient_gamma);
+      dbeta[j] = static_cast<T>(gradient_beta);
     }
   }
 
