@@ -93,10 +93,13 @@ inline std::string bar_number(const Axis& axis, double value, int decimals) {
 
 inline std::string described(const BarChart& chart) {
   std::string text = str("Bar chart of ", axis_title(chart.y), " for ", chart.categories.size(), " categories.");
+  const int decimals = bar_decimals(chart);
   for (const BarSeries& s : chart.series) {
-    double sum = 0;
-    for (const double v : s.values) sum += std::isfinite(v) ? v : 0;
-    text += str(' ', s.name, ": ", bar_number(Axis{}, sum, bar_decimals(chart)), " in total.");
+    std::vector<double> values = s.values;
+    std::erase_if(values, [](double v) { return !std::isfinite(v); });
+    if (values.empty()) continue;
+    const auto [least, most] = std::minmax_element(values.begin(), values.end());
+    text += str(' ', s.name, ": from ", bar_number(chart.y, *least, decimals), " to ", bar_number(chart.y, *most, decimals), '.');
   }
   return text;
 }

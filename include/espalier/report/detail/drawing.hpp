@@ -146,8 +146,9 @@ struct Frame {
 };
 
 inline std::string open_svg(const Frame& frame, std::string_view title, std::string_view description, SvgForm form) {
-  const std::string w = coord(frame.width), h = coord(frame.height);
-  std::string out = str("<svg class=\"ec\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 ", w, " ", h, "\" width=\"", w, "\" height=\"", h,
+  const double trim = form == SvgForm::embedded ? 12 : 0;  // a page has a margin of its own
+  const std::string w = coord(frame.width - trim), h = coord(frame.height);
+  std::string out = str("<svg class=\"ec\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"", coord(trim), " 0 ", w, " ", h, "\" width=\"", w, "\" height=\"", h,
                         "\" role=\"img\">\n<title>", escaped(title), "</title>\n<desc>", escaped(description), "</desc>\n");
   if (form == SvgForm::file) {
     out += str("<style>\n", chart_css(), "</style>\n<rect class=\"ec-bg\" width=\"", w, "\" height=\"", h, "\"/>\n");
