@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// Initial weights, as the papers say them. Values are drawn in the outside layout from a stream that
+// is named after nothing but its key, so the same seed gives the same network on every backend.
+#pragma once
+
+#include <cmath>
+
+#include <espalier/autograd/parameter.hpp>
+#include <espalier/tensor/rng.hpp>
+
+namespace espalier {
+
+/// How a weight starts. fan_in and fan_out count the weights that feed one output and that one input feeds.
+enum class Init {
+  zeros,
+  ones,
+  half,              // 0.5: the batch norm scale of the rethinking paper's VGG
+  he_normal_fan_in,  // N(0, 2 / fan_in)   (He et al. 2015, eq. 10)
+  he_normal_fan_out, // N(0, 2 / fan_out)  (He et al. 2015, eq. 14)
+  xavier_normal,     // N(0, 2 / (fan_in + fan_out))  (Glorot & Bengio 2010; the lottery ticket paper)
+  uniform_fan_in,    // U(-1/sqrt(fan_in), 1/sqrt(fan_in)), PyTorch's default for layers
+  normal_1e_2,       // N(0, 0.01^2)
+  normal_2e_2,       // N(0, 0.02^2): BERT
+};
+
+/// A host tensor of an outside shape. For biases pass the fan of the weight they belong to.
+inline HostTensor initial(const Shape& outside_shape, Init init, Rng& rng, double fan_in, double fan_out) {
+  HostTensor t{outside_shape, std::vector<float>(static_cast<std::size_t>(outside_shape.count()))};
+  const auto fill = [&](auto draw) {
+    for (float& v : t.values) v = static_cast<float>(draw());
+  };
+  const auto normal = [&](double deviation) { fill([&] { return deviation * static_cast<double>(rng.normal()); }); };
+  switch (init) {
+    case Init::zeros: break;
+    case Init::ones: fill([] { return 1.0; }); break;
+    case Init::half: fill([] { return 0.5; }); break;
+    case Init::he_normal_fan_in: normal(std::sqrt(2 / fan_in)); break;
+    case Init::he_normal_fan_out: normal(std::sqrt(2 / fan_out)); break;
+    case Init::xavier_normal: normal(std::sqrt(2 / (fan_in + fan_out))); break;
+    case Init::uniform_fan_in: fill([&] { return (2 * rng.uniform_double() - 1) / std::sqrt(fan_in); }); break;
+    case Init::normal_1e_2: normal(0.01); break;
+    case Init::normal_2e_2: normal(0.02); break;
+  }
+  return t;
+}
+
+/// A parameter of an outside shape; the fans are read off the shape ([out, in, taps...]).
+template <Backend B>
+Parameter<B> initial_parameter(B& b, const Shape& outside_shape, Layout layout, Init init, Rng& rng) {
+  double taps = 1;
+  for (int axis = 2; axis < outside_shape.rank(); ++axis) taps *= static_cast<double>(outside_shape[axis]);
+  const double fan_in = (outside_shape.rank() > 1 ? static_cast<double>(outside_shape[1]) : 1) * taps;
+  const double fan_out = static_cast<double>(outside_shape[0]) * taps;
+  return Parameter<B>(from_host(b, initial(outside_shape, init, rng, fan_in, fan_out), layout), layout);
+}
+
+}  // namespace espalier

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a module is: a plain struct that lists its members by name, once. Parameters, saving, masks,
+// reports and shrinking walk that list; the names joined by dots are PyTorch's.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <variant>
+#include <vector>
+
+#include <espalier/autograd/parameter.hpp>
+
+namespace espalier {
+
+/// A Module names its members and runs on any context.
+///
+/// Write
+///   template <class Self, class Visit> static void members(Self& self, Visit&& visit)
+///     { visit("weight", self.weight); visit("conv", self.conv); ... }
+///   members may be Parameters, Buffers, Extents, Modules, and optionals, variants and vectors of them
+///   (elements are named 0, 1, ...; an empty name adds nothing to the path).
+///   template <class Self, class Context> static auto forward(Self& self, Context&, const typename Context::Value& x)
+/// Laws  copying a module copies its parameters; a const module learns nothing and keeps its running statistics.
+template <class M>
+concept Module = std::is_class_v<M> && requires(M& m) { M::members(m, [](const char*, auto&) {}); };
+
+namespace detail {
+
+template <class T> inline constexpr bool is_parameter = false;
+template <Backend B> inline constexpr bool is_parameter<Parameter<B>> = true;
+template <class T> inline constexpr bool is_buffer = false;
+template <Backend B> inline constexpr bool is_buffer<Buffer<B>> = true;
+
+inline std::string joined(const std::string& path, const char* name) {
+  return path.empty() ? name : *name == '\0' ? path : path + '.' + name;
+}
+
+template <class T, class F>
+void walk(T& member, const std::string& path, F& f);
+
+template <class T, class F>
+void walk_range(T& range, const std::string& path, F& f) {
+  std::size_t i = 0;
+  for (auto& element : range) walk(element, joined(path, std::to_string(i++).c_str()), f);
+}
+
+template <class T, class F>
+void walk(T& member, const std::string& path, F& f) {
+  using Bare = std::remove_const_t<T>;
+  if constexpr (is_parameter<Bare> || is_buffer<Bare> || std::is_same_v<Bare, Extent>) {
+    f(path, member);
+  } else if constexpr (Module<Bare>) {
+    Bare::members(member, [&](const char* name, auto& part) { walk(part, joined(path, name), f); });
+  } else if constexpr (requires { member.has_value(); }) {
+    if (member) walk(*member, path, f);
+  } else if constexpr (requires { member.valueless_by_exception(); }) {
+    std::visit([&](auto& active) { walk(active, path, f); }, member);
+  } else if constexpr (requires { member.begin(); }) {
+    walk_range(member, path, f);
+  } else {
+    static_assert(Module<Bare>, "a member visited here must be a Parameter, Buffer, Extent or Module, or an optional, variant or vector of them");
+  }
+}
+
+}  // namespace detail
+
+/// f(path, member) for every Parameter, Buffer and Extent, in the order of declaration.
+template <class M, class F>
+void for_each_member(M& module, F f) {
+  detail::walk(module, std::string{}, f);
+}
+
+/// f(path, parameter) for everything that learns.
+template <class M, class F>
+void for_each_parameter(M& module, F f) {
+  for_each_member(module, [&](const std::string& path, auto& member) {
+    if constexpr (detail::is_parameter<std::remove_cvref_t<decltype(member)>>) f(path, member);
+  });
+}
+
+/// f(path, buffer) for everything that is kept but not learnt.
+template <class M, class F>
+void for_each_buffer(M& module, F f) {
+  for_each_member(module, [&](const std::string& path, auto& member) {
+    if constexpr (detail::is_buffer<std::remove_cvref_t<decltype(member)>>) f(path, member);
+  });
+}
+
+/// f(path, extent) for every structural count.
+template <class M, class F>
+void for_each_extent(M& module, F f) {
+  for_each_member(module, [&](const std::string& path, auto& member) {
+    if constexpr (std::is_same_v<std::remove_cvref_t<decltype(member)>, Extent>) f(path, member);
+  });
+}
+
+/// Learnable elements.
+template <class M>
+Index parameter_count(const M& module) {
+  Index count = 0;
+  for_each_parameter(module, [&](const std::string&, const auto& p) { count += p.value.count(); });
+  return count;
+}
+
+/// Forgets all gradients (their memory is kept).
+template <class M>
+void clear_gradients(M& module) {
+  for_each_parameter(module, [](const std::string&, auto& p) { p.has_gradient = false; });
+}
+
+}  // namespace espalier
