@@ -14,7 +14,6 @@ ninja-build           | command ninja             | runs the build
 pkg-config            | command pkg-config        | finds libraries
 libeigen3-dev         | library eigen3            | linear algebra on the CPU
 zlib1g-dev            | library zlib              | reads gzip-compressed data sets
-nlohmann-json3-dev    | library nlohmann_json     | reads and writes JSON
 libcli11-dev          | library CLI11             | command lines of the examples
 dataset-fashion-mnist | file /usr/share/datasets/fashion-mnist | the images that demo and tests use
 '

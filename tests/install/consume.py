@@ -69,13 +69,13 @@ def cmake(work):
         "find_package(espalier 0.1 CONFIG REQUIRED)\n"
         "add_executable(consumer consumer.cpp)\n"
         "target_link_libraries(consumer PRIVATE espalier::espalier)\n")
-    run("cmake", "-S", project, "-B", project / "build", f"-DCMAKE_PREFIX_PATH={root}/usr")
+    run("cmake", "-G", "Ninja", "-S", project, "-B", project / "build", f"-DCMAKE_PREFIX_PATH={root}/usr")
     run("cmake", "--build", project / "build")
     check(run(project / "build/consumer"))
     # A version that was never released is refused rather than taken for this one.
     listing = project / "CMakeLists.txt"
     listing.write_text(listing.read_text().replace("espalier 0.1 ", "espalier 9.9 "))
-    run("cmake", "-S", project, "-B", project / "other", f"-DCMAKE_PREFIX_PATH={root}/usr", fails=True)
+    run("cmake", "-G", "Ninja", "-S", project, "-B", project / "other", f"-DCMAKE_PREFIX_PATH={root}/usr", fails=True)
 
 
 def subproject(work):
