@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "espalier/error.hpp"
+#include "espalier/io/json.hpp"
 #include "espalier/report/detail/markup.hpp"
 #include "espalier/report/detail/utf8.hpp"
 #include "espalier/report/format.hpp"
@@ -157,12 +158,13 @@ inline std::string to_text(const Table& table, std::size_t width = 80, bool utf8
   return out;
 }
 
-/// The number of a cell in full precision; its text where it has none; nothing where it is absent.
+/// The number of a cell in full precision; its text without indentation where it has none; nothing where it is
+/// absent or not finite.
 inline std::string exact_text(const Cell& cell) {
   if (cell.absent) return {};
   if (const auto* n = std::get_if<std::int64_t>(&cell.value)) return str(*n);
-  if (const auto* x = std::get_if<double>(&cell.value)) return str(*x);
-  return cell.text;
+  if (const auto* x = std::get_if<double>(&cell.value)) return std::isfinite(*x) ? str(*x) : std::string();
+  return cell.text.substr(std::min(cell.text.find_first_not_of(' '), cell.text.size()));
 }
 
 /// CSV with a header of keys; exact numbers; lines end in \n. Notes are left out.
@@ -181,6 +183,23 @@ inline std::string to_csv(const Table& table) {
     out += '\n';
   }
   return out;
+}
+
+/// An array with one object per row, its members in the order of the columns; null where there is no finite value.
+inline Json to_json(const Table& table) {
+  table.validate();
+  Json rows = Json::array();
+  for (const auto& row : table.rows) {
+    Json object = Json::object();
+    for (std::size_t c = 0; c < row.size(); ++c) {
+      Json& member = object[detail::valid_utf8(detail::key_of(table.columns[c]))];
+      if (const auto* n = std::get_if<std::int64_t>(&row[c].value)) member = *n;
+      else if (const auto* x = std::get_if<double>(&row[c].value)) member = std::isfinite(*x) ? Json(*x) : Json();
+      else if (!row[c].absent) member = detail::valid_utf8(exact_text(row[c]));
+    }
+    rows.push_back(std::move(object));
+  }
+  return rows;
 }
 
 /// A <table> element with caption, header cells and notes; no classes but "n" for right-aligned cells.

@@ -75,6 +75,19 @@ inline std::string printable(std::string_view text) {
   return out;
 }
 
+/// The text with every invalid byte replaced by '?'; control characters stay.
+inline std::string valid_utf8(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  while (!text.empty()) {
+    const CodePoint point = decode(text);
+    if (point.valid) out += text.substr(0, point.bytes);
+    else out += '?';
+    text.remove_prefix(point.bytes);
+  }
+  return out;
+}
+
 /// The text with every non-ASCII character replaced by '?', for terminals that do not speak UTF-8.
 inline std::string ascii(std::string_view text) {
   std::string out;
