@@ -29,4 +29,11 @@ inline std::optional<std::filesystem::path> data_folder(std::string_view name) {
   return folder;
 }
 
+/// The folder of Debian's package dataset-fashion-mnist; empty, and said so, where it is not installed.
+inline std::optional<std::filesystem::path> fashion_mnist_folder() {
+  if (const char* folder = std::getenv("ESPALIER_FASHION_MNIST")) return std::filesystem::path{folder};
+  skip("ESPALIER_FASHION_MNIST is not set; install dataset-fashion-mnist and configure the build again");
+  return std::nullopt;
+}
+
 }  // namespace espalier::test
