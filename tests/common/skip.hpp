@@ -29,6 +29,13 @@ inline std::optional<std::filesystem::path> data_folder(std::string_view name) {
   return folder;
 }
 
+/// The committed answers of other programs, tests/golden; empty, and said so, when started outside `meson test`.
+inline std::optional<std::filesystem::path> golden_folder() {
+  if (const char* folder = std::getenv("ESPALIER_GOLDEN")) return std::filesystem::path{folder};
+  skip("ESPALIER_GOLDEN is not set; it should name tests/golden");
+  return std::nullopt;
+}
+
 /// The folder of Debian's package dataset-fashion-mnist; empty, and said so, where it is not installed.
 inline std::optional<std::filesystem::path> fashion_mnist_folder() {
   if (const char* folder = std::getenv("ESPALIER_FASHION_MNIST")) return std::filesystem::path{folder};
