@@ -111,12 +111,15 @@ inline TileKernel tile_kernel(Index rows, Index columns) {
   return columns <= simd::lanes ? narrow[i] : wide[i];
 }
 
-/// Cuts `count` into pieces of at most `most`, whose sizes differ by at most one.
+constexpr Index ceil_div(Index a, Index b) { return (a + b - 1) / b; }
+constexpr Index round_up(Index a, Index b) { return ceil_div(a, b) * b; }
+
+/// `count` things in `pieces` runs whose sizes differ by at most one.
 struct Pieces {
-  Index count, pieces;
-  Pieces(Index n, Index most) : count(n), pieces((n + most - 1) / most) {}
-  Index begin(Index i) const { return count / pieces * i + std::min(i, count % pieces); }
-  Index size(Index i) const { return count / pieces + (i < count % pieces ? 1 : 0); }
+  Index count = 0, pieces = 1;
+  static constexpr Pieces at_most(Index n, Index size) { return {n, std::max<Index>(1, ceil_div(n, size))}; }
+  constexpr Index begin(Index i) const { return count / pieces * i + std::min(i, count % pieces); }
+  constexpr Index size(Index i) const { return count / pieces + (i < count % pieces ? 1 : 0); }
 };
 
 }  // namespace espalier::detail
