@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <exception>
@@ -121,6 +122,7 @@ int run_main(Body&& body) {
       return ExitCode::failed;
     }
   };
+  std::signal(SIGPIPE, SIG_IGN);  // a reader that leaves early ends neither a run nor its last messages
   return static_cast<int>(detail::flush_results(run()));
 }
 

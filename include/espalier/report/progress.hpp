@@ -25,7 +25,7 @@ namespace espalier {
 /// One number that is shown beside the bar: {"loss", 0.412}, {"acc", 0.841, Reading::percent}.
 struct Reading {
   enum Unit { plain, percent };
-  std::string_view name;
+  std::string_view name = {};
   double value = 0;
   Unit unit = plain;
 };

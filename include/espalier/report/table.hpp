@@ -25,7 +25,7 @@ enum class Align { left, right };
 
 /// One column. `key` names it in CSV and JSON ("params", "median_s"); empty: the title.
 struct Column {
-  std::string title;
+  std::string title = {};
   Align align = Align::left;
   std::string key = {};
   bool operator==(const Column&) const = default;

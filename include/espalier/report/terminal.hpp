@@ -32,11 +32,11 @@ inline ColorMode parse_color_mode(std::string_view text) {
 /// What the system says about a stream; filled in by hand in tests.
 struct StreamFacts {
   bool is_terminal = false;
-  std::optional<std::size_t> columns;  // as the terminal reports them
-  std::string term;                    // TERM
-  std::string no_color;                // NO_COLOR
-  std::string clicolor_force;          // CLICOLOR_FORCE
-  std::string locale;                  // LC_ALL, else LC_CTYPE, else LANG
+  std::optional<std::size_t> columns = {};  // as the terminal reports them
+  std::string term = {};                    // TERM
+  std::string no_color = {};                // NO_COLOR
+  std::string clicolor_force = {};          // CLICOLOR_FORCE
+  std::string locale = {};                  // LC_ALL, else LC_CTYPE, else LANG
   bool operator==(const StreamFacts&) const = default;
 };
 
