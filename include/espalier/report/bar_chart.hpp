@@ -60,13 +60,17 @@ struct NameLayout {
   double overhang = 0;       // pixels that a turned name reaches to the left of its bar's middle
 };
 
-inline NameLayout layout_names(const std::vector<std::string>& names, double slot) {
+/// `reach`: how far the first name may extend to the left of its bar's middle, at most.
+inline NameLayout layout_names(const std::vector<std::string>& names, double slot, double reach) {
   double widest = 0;
   for (const std::string& name : names) widest = std::max(widest, text_width(name));
   constexpr double line = 14, limit = 150, diagonal = 0.7072;
   if (widest + 8 <= slot) return {0, 1, widest, line, widest / 2};
-  const double longest = std::min(widest, limit);
-  if (slot * diagonal >= line) return {45, 1, longest, longest * diagonal + line, longest * diagonal + line / 2};
+  double longest = std::min(widest, limit);
+  if (slot * diagonal >= line) {
+    longest = std::min(longest, (reach - line) / diagonal);
+    return {45, 1, longest, longest * diagonal + line, longest * diagonal + line / 2};
+  }
   const auto every = static_cast<std::size_t>(std::ceil(line / slot));
   return {90, every, longest, longest + 4, line / 2};
 }
@@ -163,12 +167,17 @@ inline std::string to_svg(const BarChart& chart, SvgForm form = SvgForm::file) {
   frame.right = chart.width - 24;
   const double room = detail::left_room(y, chart.y);
   frame.left = room;
-  detail::NameLayout names = detail::layout_names(chart.categories, (frame.right - frame.left) / slots);
-  // A turned first name may reach past the left edge; moving the plot makes the slots narrower, so look again.
-  for (int i = 0; i < 3; ++i) {
+  // A turned first name may reach past the left edge. Moving the plot makes the slots narrower: look again.
+  const double most_left = std::max(room, chart.width / 3);
+  const auto name_layout = [&] {
     const double slot = (frame.right - frame.left) / slots;
-    frame.left = std::max(room, std::min(names.overhang - slot / 2 + 8, chart.width / 3));
-    names = detail::layout_names(chart.categories, (frame.right - frame.left) / slots);
+    return detail::layout_names(chart.categories, slot, most_left + slot / 2 - detail::chart_margin);
+  };
+  detail::NameLayout names = name_layout();
+  for (int i = 0; i < 3; ++i) {
+    const double wanted = names.overhang - (frame.right - frame.left) / slots / 2 + detail::chart_margin;
+    frame.left = std::clamp(wanted, room, most_left);
+    names = name_layout();
   }
   const double slot = (frame.right - frame.left) / slots;
 

@@ -83,7 +83,9 @@ inline Scale x_scale(const Axis& axis, const Extent& extent, double width) {
     }
     if (fits) return scale;
   }
-  return scale_for(axis, extent, 1, false);
+  Scale scale = scale_for(axis, extent, 1, false);  // long labels on a narrow drawing: one of them
+  if (scale.ticks.size() > 1) scale.ticks.resize(1);
+  return scale;
 }
 
 inline std::string described(const LineChart& chart) {

@@ -37,6 +37,15 @@ struct Scale {
   }
 };
 
+/// 2e-06 as "2e-6": an exponent of one digit has no leading zero.
+inline std::string scientific(double value, int decimals) {
+  char buffer[32];
+  const auto end = std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::scientific, decimals).ptr;
+  std::string text(buffer, static_cast<std::size_t>(end - buffer));
+  if (text[text.size() - 2] == '0') text.erase(text.size() - 2, 1);
+  return text;
+}
+
 /// The least step of the form {1, 2, 2.5, 5} 10^k that cuts `range` into at most `pieces`.
 inline double nice_step(double range, std::size_t pieces, bool whole) {
   const double raw = range / static_cast<double>(std::max<std::size_t>(pieces, 1));
@@ -68,18 +77,14 @@ inline std::string tick_label(double value, double step, double largest, bool pe
     if (largest < suffix.factor || largest < 1e4) continue;
     return value == 0 ? "0" : format_fixed(value / suffix.factor, decimals_of(step / suffix.factor)).append(suffix.text);
   }
-  if (largest < 1e-4) {
-    char buffer[32];
-    const auto end = std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::scientific, 1).ptr;
-    return value == 0 ? "0" : std::string(buffer, static_cast<std::size_t>(end - buffer));
-  }
+  if (largest < 1e-4) return value == 0 ? "0" : scientific(value, 1);
   return format_fixed(value, decimals_of(step));
 }
 
 /// Ticks of a linear axis. `extend` moves the ends out to a tick. An empty range is widened around its value.
 inline Scale linear_scale(double from, double to, std::size_t pieces, bool extend, bool whole, bool percent) {
   if (!(to > from)) {
-    const double around = whole ? 1 : std::max(std::fabs(from) * 0.1, percent ? 0.01 : 1e-3);
+    const double around = std::max(std::fabs(from) * 0.1, whole ? 1 : percent ? 0.01 : 1e-3);
     from -= around;
     to += around;
   }
@@ -98,25 +103,23 @@ inline Scale linear_scale(double from, double to, std::size_t pieces, bool exten
 
 inline std::string log_label(double value, bool percent) {
   if (percent) return format_fixed(value * 100, decimals_of(value * 100)) + "%";
-  if (value < 0.999e-3) {
-    char buffer[32];
-    const auto end = std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::scientific, 0).ptr;
-    std::string text(buffer, static_cast<std::size_t>(end - buffer));
-    if (text.size() == 5 && text[3] == '0') text.erase(3, 1);  // 1e-04 -> 1e-4
-    return text;
-  }
+  if (value < 0.999e-3) return scientific(value, 0);
   if (value < 999) return format_fixed(value, decimals_of(value));
   return tick_label(value, value, std::max(value, 1e4), percent);
 }
 
-/// Ticks of a logarithmic axis, 0 < from: decades, or 1 2 5 per decade where there are few, or linear steps
-/// where the range is less than that.
+/// Ticks of a logarithmic axis, 0 < from: those of a linear axis within one decade, else 1 2 5, 1 3 or 1 in each
+/// decade, or in every second, third, ... decade.
 inline Scale log_scale(double from, double to, std::size_t pieces, bool percent) {
   if (!(to > from)) {
     from /= 2;
     to *= 2;
   }
   Scale scale{from, to, true, {}};
+  if (to <= 10 * from) {
+    scale.ticks = linear_scale(from, to, pieces, false, false, percent).ticks;
+    return scale;
+  }
   const double first = std::floor(std::log10(from) - 1e-9), last = std::ceil(std::log10(to) + 1e-9);
   const auto collect = [&](std::initializer_list<double> mantissas, double stride) {
     scale.ticks.clear();
@@ -129,15 +132,8 @@ inline Scale log_scale(double from, double to, std::size_t pieces, bool percent)
     }
     return scale.ticks.size() <= pieces + 1;
   };
-  if (!collect({1, 2, 5}, 1) && !collect({1}, 1)) {
-    double stride = 2;
-    while (!collect({1}, stride)) ++stride;
-  }
-  if (scale.ticks.size() < 3) {
-    Scale linear = linear_scale(from, to, pieces, false, false, percent);
-    std::erase_if(linear.ticks, [](const Tick& tick) { return !(tick.at > 0); });
-    if (linear.ticks.size() > scale.ticks.size()) scale.ticks = std::move(linear.ticks);
-  }
+  if (collect({1, 2, 5}, 1) || collect({1, 3}, 1)) return scale;
+  for (double stride = 1; !collect({1}, stride);) ++stride;
   return scale;
 }
 
