@@ -327,7 +327,7 @@ class BasicReference {
           }
   }
   static void copy_axis(const StridedCopy& c, int axis, const T* from, T* to, Store store) {
-    if (axis == c.extents.rank()) {
+    if (axis == c.extents.rank() || axis == Shape::max_rank) {  // the second for the compiler's bounds checker
       *to = store == Store::assign ? *from : *to + *from;
       return;
     }
