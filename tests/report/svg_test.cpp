@@ -88,6 +88,8 @@ TEST_CASE("names do not overlap nor leave the drawing, from three layers to two 
         chart.width = width;
         CHECK(markup::layout_faults(to_svg(chart)) == "");
         CHECK(markup::layout_faults(to_svg(chart, SvgForm::embedded)) == "");
+        chart.layout = BarLayout::nested;
+        CHECK(markup::layout_faults(to_svg(chart)) == "");
       }
     }
   }
@@ -127,7 +129,7 @@ TEST_CASE("ticks lie inside their axis, grow, and their labels differ") {
   for (int i = 0; i < 2000; ++i) {
     const double from = (static_cast<double>(random.below(20001)) - 10000) / 100, range = std::pow(10.0, static_cast<double>(random.below(80)) / 10 - 4);
     const bool extend = random.below(2) == 0;
-    const detail::Scale scale = detail::linear_scale(from, from + range, 5, extend, false, random.below(4) == 0);
+    const detail::AxisScale scale = detail::linear_scale(from, from + range, 5, extend, false, random.below(4) == 0);
     CAPTURE(from);
     CAPTURE(range);
     CHECK(scale.from <= from + 1e-9 * range);
@@ -146,9 +148,9 @@ TEST_CASE("ticks lie inside their axis, grow, and their labels differ") {
 }
 
 TEST_CASE("labels of known axes") {
-  const auto labels = [](const detail::Scale& scale) {
+  const auto labels = [](const detail::AxisScale& scale) {
     std::string all;
-    for (const detail::Tick& tick : scale.ticks) all += (all.empty() ? "" : " | ") + tick.label;
+    for (const detail::AxisTick& tick : scale.ticks) all += (all.empty() ? "" : " | ") + tick.label;
     return all;
   };
   CHECK(labels(detail::linear_scale(0, 1, 5, true, false, false)) == "0.0 | 0.2 | 0.4 | 0.6 | 0.8 | 1.0");
@@ -270,6 +272,17 @@ TEST_CASE("bars begin at zero, also below it, and a missing value leaves its pla
   CHECK(bottoms[0] - tops[0] == doctest::Approx((bottoms[1] - tops[1]) * 0.4).epsilon(1e-3));
   CHECK(svg.find("<title>a, delta: -0.50</title>") != std::string::npos);
   CHECK(to_csv(chart) == "category,delta\na,-0.5\nb,1.25\nc,\n");
+}
+
+TEST_CASE("nested bars stand within each other") {
+  BarChart chart = filters(2, "conv");
+  chart.layout = BarLayout::nested;
+  std::vector<markup::Element> bars;
+  for (const markup::Element& e : elements(to_svg(chart))) if (e.has("ec-bar") && e.attributes.find("height=\"12\"") == std::string::npos) bars.push_back(e);
+  REQUIRE(bars.size() == 4);
+  CHECK(bars[0].number("x") < bars[1].number("x"));
+  CHECK(bars[0].number("x") + bars[0].number("width") > bars[1].number("x") + bars[1].number("width"));
+  CHECK(bars[0].number("x") + bars[0].number("width") / 2 == doctest::Approx(bars[1].number("x") + bars[1].number("width") / 2).epsilon(1e-4));
 }
 
 TEST_CASE("series of the wrong length and logarithmic bars are refused") {

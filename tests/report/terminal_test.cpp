@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
 
+#include <fcntl.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <cstddef>
+#include <cstdlib>
 #include <string>
 
+#include "common/skip.hpp"
 #include "espalier/report/detail/utf8.hpp"
 #include "espalier/report/terminal.hpp"
 
@@ -70,6 +75,23 @@ TEST_CASE("a pipe is not a terminal") {
   CHECK_FALSE(stream_facts(ends[1]).columns);
   ::close(ends[0]);
   ::close(ends[1]);
+}
+
+TEST_CASE("a pseudo-terminal is one, with the width that it was given") {
+  const int master = ::posix_openpt(O_RDWR | O_NOCTTY);
+  if (master < 0 || ::grantpt(master) != 0 || ::unlockpt(master) != 0) return espalier::test::skip("no pseudo-terminals here");
+  const int line = ::open(::ptsname(master), O_RDWR | O_NOCTTY);
+  if (line < 0) return espalier::test::skip("no pseudo-terminals here");
+  winsize size{};
+  size.ws_col = 97;
+  REQUIRE(::ioctl(line, TIOCSWINSZ, &size) == 0);
+  CHECK(stream_facts(line).is_terminal);
+  CHECK(stream_facts(line).columns == std::size_t{97});
+  size.ws_col = 0;
+  REQUIRE(::ioctl(line, TIOCSWINSZ, &size) == 0);
+  CHECK_FALSE(stream_facts(line).columns);
+  ::close(line);
+  ::close(master);
 }
 
 TEST_CASE("--color takes three words") {

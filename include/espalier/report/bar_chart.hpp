@@ -24,6 +24,9 @@ struct BarSeries {
   bool operator==(const BarSeries&) const = default;
 };
 
+/// Beside each other, or each in front of the one before and narrower: for parts of a whole, such as what is kept.
+enum class BarLayout { grouped, nested };
+
 struct BarChart {
   std::string title = {};
   std::string description = {};     // for those who do not see it; empty: made from the data
@@ -31,6 +34,7 @@ struct BarChart {
   Axis y = {};                      // linear; always contains 0
   std::vector<std::string> categories = {};
   std::vector<BarSeries> series = {};
+  BarLayout layout = BarLayout::grouped;
   double width = 720;               // of the drawing, pixels
   double plot_height = 240;         // between the axes, pixels
   bool operator==(const BarChart&) const = default;
@@ -157,12 +161,12 @@ inline std::string to_svg(const BarChart& chart, SvgForm form = SvgForm::file) {
       most = std::max(most, v);
     }
   }
-  const detail::Scale y = detail::linear_scale(least, most > least ? most : least + 1, 5, true, chart.y.whole, chart.y.percent);
+  const detail::AxisScale y = detail::linear_scale(least, most > least ? most : least + 1, 5, true, chart.y.whole, chart.y.percent);
   const std::string id = detail::drawing_id(chart.title + to_csv(chart));
   const std::size_t count = chart.categories.size();
   const auto slots = static_cast<double>(std::max<std::size_t>(count, 1));
 
-  detail::Frame frame;
+  detail::ChartFrame frame;
   frame.width = chart.width;
   frame.right = chart.width - 24;
   const double room = detail::left_room(y, chart.y);
@@ -202,7 +206,8 @@ inline std::string to_svg(const BarChart& chart, SvgForm form = SvgForm::file) {
   out += legend + detail::draw_y_axis(frame, y, chart.y);
 
   const auto bars = static_cast<double>(std::max<std::size_t>(chart.series.size(), 1));
-  const double bar = std::min(slot * 0.8 / bars, 48.0), gap = bar > 6 ? 1 : 0;
+  const bool nested = chart.layout == BarLayout::nested;
+  const double bar = std::min(slot * 0.8 / (nested ? 1 : bars), 48.0), gap = bar > 6 ? 1 : 0;
   const int decimals = detail::bar_decimals(chart);
   double widest_number = 0;
   for (const BarSeries& s : chart.series) {
@@ -210,20 +215,23 @@ inline std::string to_svg(const BarChart& chart, SvgForm form = SvgForm::file) {
       if (std::isfinite(v)) widest_number = std::max(widest_number, detail::text_width(detail::bar_number(chart.y, v, decimals), 10));
     }
   }
-  const bool numbers = widest_number + 4 <= bar;
+  const std::string_view thin = bar < 8 ? "\" style=\"stroke-width:.5\"" : "\"";
+  const bool numbers = !nested && widest_number + 4 <= bar;
   const double zero = frame.y(y.part(0));
   for (std::size_t c = 0; c < count; ++c) {
     const double middle = frame.left + (static_cast<double>(c) + 0.5) * slot;
     for (std::size_t s = 0; s < chart.series.size(); ++s) {
       const double value = chart.series[s].values[c];
       if (!std::isfinite(value)) continue;
-      const double left = middle + (static_cast<double>(s) - bars / 2) * bar + gap / 2;
+      const auto place = static_cast<double>(s);
+      const double wide = nested ? bar * (1 - place / bars) + 0.2 * bar * place / bars : bar - gap;  // nested: 1, ..., at least 0.2
+      const double left = nested ? middle - wide / 2 : middle + (place - bars / 2) * bar + gap / 2;
       const double end = frame.y(y.part(value));
       const std::string shown = detail::bar_number(chart.y, value, decimals);
       out += str("<rect ", detail::bar_attributes(s, id), " x=\"", detail::coord(left), "\" y=\"", detail::coord(std::min(zero, end)), "\" width=\"",
-                 detail::coord(bar - gap), "\" height=\"", detail::coord(std::fabs(zero - end)), "\"><title>", detail::escaped(chart.categories[c]),
+                 detail::coord(wide), "\" height=\"", detail::coord(std::fabs(zero - end)), thin, "><title>", detail::escaped(chart.categories[c]),
                  ", ", detail::escaped(chart.series[s].name), ": ", shown, "</title></rect>\n");
-      if (numbers) out += detail::text_element(left + (bar - gap) / 2, value < 0 ? end + 12 : end - 4, "middle", shown, " class=\"ec-small\"");
+      if (numbers) out += detail::text_element(left + wide / 2, value < 0 ? end + 12 : end - 4, "middle", shown, " class=\"ec-small\"");
     }
     if (c % names.every != 0) continue;
     const std::string name = detail::fit_text(chart.categories[c], names.longest);

@@ -52,7 +52,7 @@ namespace detail {
 
 inline bool shows(const Axis& axis, double value) { return std::isfinite(value) && (!axis.logarithmic || value > 0); }
 
-struct Extent {
+struct DataRange {
   double from = 0, to = 0;
   bool any = false;
   void add(const Axis& axis, double value) {
@@ -63,7 +63,7 @@ struct Extent {
   }
 };
 
-inline Scale scale_for(const Axis& axis, const Extent& extent, std::size_t pieces, bool extend) {
+inline AxisScale scale_for(const Axis& axis, const DataRange& extent, std::size_t pieces, bool extend) {
   if (!axis.logarithmic) {
     return linear_scale(extent.any ? extent.from : 0, extent.any ? extent.to : 1, pieces, extend, axis.whole, axis.percent);
   }
@@ -73,9 +73,9 @@ inline Scale scale_for(const Axis& axis, const Extent& extent, std::size_t piece
 }
 
 /// Ticks as many as fit without touching each other.
-inline Scale x_scale(const Axis& axis, const Extent& extent, double width) {
+inline AxisScale x_scale(const Axis& axis, const DataRange& extent, double width) {
   for (std::size_t pieces = 10; pieces > 1; --pieces) {
-    Scale scale = scale_for(axis, extent, pieces, false);
+    AxisScale scale = scale_for(axis, extent, pieces, false);
     bool fits = true;
     for (std::size_t i = 1; i < scale.ticks.size(); ++i) {
       const double apart = (scale.part(scale.ticks[i].at) - scale.part(scale.ticks[i - 1].at)) * width;
@@ -83,7 +83,7 @@ inline Scale x_scale(const Axis& axis, const Extent& extent, double width) {
     }
     if (fits) return scale;
   }
-  Scale scale = scale_for(axis, extent, 1, false);  // long labels on a narrow drawing: one of them
+  AxisScale scale = scale_for(axis, extent, 1, false);  // long labels on a narrow drawing: one of them
   if (scale.ticks.size() > 1) scale.ticks.resize(1);
   return scale;
 }
@@ -91,7 +91,7 @@ inline Scale x_scale(const Axis& axis, const Extent& extent, double width) {
 inline std::string described(const LineChart& chart) {
   std::string text = str("Line chart of ", axis_title(chart.y), " over ", axis_title(chart.x), ".");
   for (const Series& s : chart.series) {
-    Extent extent;
+    DataRange extent;
     double last = 0;
     for (const double y : s.y) {
       extent.add(chart.y, y);
@@ -106,7 +106,7 @@ inline std::string described(const LineChart& chart) {
 }
 
 /// Indices that are drawn: all of them, or per pixel column the first, least, greatest and last, which look the same.
-inline std::vector<std::size_t> visible_points(const Series& s, const Scale& x, double width) {
+inline std::vector<std::size_t> visible_points(const Series& s, const AxisScale& x, double width) {
   std::vector<std::size_t> keep;
   const std::size_t n = s.x.size();
   if (static_cast<double>(n) <= 4 * width) {
@@ -129,7 +129,7 @@ inline std::vector<std::size_t> visible_points(const Series& s, const Scale& x, 
   return keep;
 }
 
-inline std::string draw_series(const LineChart& chart, std::size_t index, const Frame& frame, const Scale& x, const Scale& y) {
+inline std::string draw_series(const LineChart& chart, std::size_t index, const ChartFrame& frame, const AxisScale& x, const AxisScale& y) {
   const Series& s = chart.series[index];
   const std::string color = str(index % chart_colors);
   const auto at = [&](std::size_t i, double value) { return str(coord(frame.x(x.part(s.x[i]))), ' ', coord(frame.y(y.part(value)))); };
@@ -173,7 +173,7 @@ inline std::string draw_series(const LineChart& chart, std::size_t index, const 
 /// The drawing. Equal charts give equal bytes.
 inline std::string to_svg(const LineChart& chart, SvgForm form = SvgForm::file) {
   chart.validate();
-  detail::Extent xs, ys;
+  detail::DataRange xs, ys;
   for (const Series& s : chart.series) {
     for (std::size_t i = 0; i < s.x.size(); ++i) {
       xs.add(chart.x, s.x[i]);
@@ -183,12 +183,12 @@ inline std::string to_svg(const LineChart& chart, SvgForm form = SvgForm::file) 
       ys.add(chart.y, s.high[i]);
     }
   }
-  const detail::Scale y = detail::scale_for(chart.y, ys, 5, true);
-  detail::Frame frame;
+  const detail::AxisScale y = detail::scale_for(chart.y, ys, 5, true);
+  detail::ChartFrame frame;
   frame.width = chart.width;
   frame.left = detail::left_room(y, chart.y);
   frame.right = chart.width - 24;
-  detail::Scale x = detail::x_scale(chart.x, xs, frame.right - frame.left);
+  detail::AxisScale x = detail::x_scale(chart.x, xs, frame.right - frame.left);
   if (!x.ticks.empty()) frame.right = chart.width - std::max(24.0, detail::text_width(x.ticks.back().label) / 2 + 6);
 
   std::string legend;
@@ -215,7 +215,7 @@ inline std::string to_svg(const LineChart& chart, SvgForm form = SvgForm::file) 
   }
   out += legend + detail::draw_y_axis(frame, y, chart.y);
   out += detail::line_element(frame.left, frame.bottom, frame.right, frame.bottom, "ec-axis");
-  for (const detail::Tick& tick : x.ticks) {
+  for (const detail::AxisTick& tick : x.ticks) {
     const double at = frame.x(x.part(tick.at));
     out += detail::line_element(at, frame.bottom, at, frame.bottom + 5, "ec-axis");
     out += detail::text_element(at, frame.bottom + 18, "middle", tick.label);

@@ -63,9 +63,9 @@ inline std::string coord(double x) {
 inline double text_width(std::string_view text, double size = 12) {
   double ems = 0;
   while (!text.empty()) {
-    const CodePoint point = decode(text);
+    const CodePoint point = decode_utf8(text);
     const char c = point.bytes == 1 ? text.front() : '\0';
-    if (c == '\0') ems += 0.75 * static_cast<double>(columns(point.value));
+    if (c == '\0') ems += 0.75 * static_cast<double>(code_point_columns(point.value));
     else if (std::string_view("ijlI.,:;|!' ").find(c) != std::string_view::npos) ems += 0.34;
     else if (std::string_view("ftr()[]-/").find(c) != std::string_view::npos) ems += 0.43;
     else if (std::string_view("mwMW@%").find(c) != std::string_view::npos) ems += 1.0;
@@ -81,7 +81,7 @@ inline std::string fit_text(std::string_view text, double width, double size = 1
   if (text_width(text, size) <= width) return std::string(text);
   std::vector<std::string_view> characters;
   for (std::string_view rest = text; !rest.empty();) {
-    const std::size_t bytes = decode(rest).bytes;
+    const std::size_t bytes = decode_utf8(rest).bytes;
     characters.push_back(rest.substr(0, bytes));
     rest.remove_prefix(bytes);
   }
@@ -136,7 +136,7 @@ inline std::string_view dashes(std::size_t s) {
 }
 
 /// The drawing around the data: sizes first, then the parts in the order they are written.
-struct Frame {
+struct ChartFrame {
   double width = 720;
   double left = 0, right = 0, top = 0, bottom = 0;  // the plot's rectangle
   double height = 0;
@@ -145,7 +145,7 @@ struct Frame {
   double y(double part) const { return bottom - part * (bottom - top); }
 };
 
-inline std::string open_svg(const Frame& frame, std::string_view title, std::string_view description, SvgForm form) {
+inline std::string open_svg(const ChartFrame& frame, std::string_view title, std::string_view description, SvgForm form) {
   const double trim = form == SvgForm::embedded ? 12 : 0;  // a page has a margin of its own
   const std::string w = coord(frame.width - trim), h = coord(frame.height);
   std::string out = str("<svg class=\"ec\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"", coord(trim), " 0 ", w, " ", h, "\" width=\"", w, "\" height=\"", h,
@@ -179,9 +179,9 @@ double draw_legend(std::string& out, const std::vector<std::string>& names, doub
 inline std::string axis_title(const Axis& axis) { return axis.unit.empty() ? axis.title : axis.title + " (" + axis.unit + ")"; }
 
 /// Horizontal grid lines with their labels, and the title of the y axis.
-inline std::string draw_y_axis(const Frame& frame, const Scale& scale, const Axis& axis) {
+inline std::string draw_y_axis(const ChartFrame& frame, const AxisScale& scale, const Axis& axis) {
   std::string out;
-  for (const Tick& tick : scale.ticks) {
+  for (const AxisTick& tick : scale.ticks) {
     const double y = frame.y(scale.part(tick.at));
     out += line_element(frame.left, y, frame.right, y, "ec-grid");
     out += text_element(frame.left - 8, y + 4, "end", tick.label);
@@ -193,14 +193,14 @@ inline std::string draw_y_axis(const Frame& frame, const Scale& scale, const Axi
                             str(" transform=\"rotate(-90 ", coord(chart_margin + 8), " ", coord(middle), ")\""));
 }
 
-inline double widest_label(const Scale& scale) {
+inline double widest_label(const AxisScale& scale) {
   double widest = 0;
-  for (const Tick& tick : scale.ticks) widest = std::max(widest, text_width(tick.label));
+  for (const AxisTick& tick : scale.ticks) widest = std::max(widest, text_width(tick.label));
   return widest;
 }
 
 /// Room on the left for the title and the labels of the y axis.
-inline double left_room(const Scale& scale, const Axis& axis) {
+inline double left_room(const AxisScale& scale, const Axis& axis) {
   return chart_margin + (axis_title(axis).empty() ? 0 : 20) + widest_label(scale) + 8;
 }
 

@@ -18,17 +18,17 @@
 
 namespace espalier::detail {
 
-struct Tick {
+struct AxisTick {
   double at = 0;
   std::string label;
-  bool operator==(const Tick&) const = default;
+  bool operator==(const AxisTick&) const = default;
 };
 
 /// An axis' range and its ticks, which all lie inside.
-struct Scale {
+struct AxisScale {
   double from = 0, to = 1;
   bool logarithmic = false;
-  std::vector<Tick> ticks;
+  std::vector<AxisTick> ticks;
 
   /// 0 at `from`, 1 at `to`.
   double part(double value) const {
@@ -82,7 +82,7 @@ inline std::string tick_label(double value, double step, double largest, bool pe
 }
 
 /// Ticks of a linear axis. `extend` moves the ends out to a tick. An empty range is widened around its value.
-inline Scale linear_scale(double from, double to, std::size_t pieces, bool extend, bool whole, bool percent) {
+inline AxisScale linear_scale(double from, double to, std::size_t pieces, bool extend, bool whole, bool percent) {
   if (!(to > from)) {
     const double around = std::max(std::fabs(from) * 0.1, whole ? 1 : percent ? 0.01 : 1e-3);
     from -= around;
@@ -93,7 +93,7 @@ inline Scale linear_scale(double from, double to, std::size_t pieces, bool exten
     from = std::floor(from / step + 1e-9) * step;
     to = std::ceil(to / step - 1e-9) * step;
   }
-  Scale scale{from, to, false, {}};
+  AxisScale scale{from, to, false, {}};
   const double largest = std::max(std::fabs(from), std::fabs(to));
   for (double i = std::ceil(from / step - 1e-9); i <= std::floor(to / step + 1e-9); ++i) {
     scale.ticks.push_back({i * step, tick_label(i * step, step, largest, percent)});
@@ -110,12 +110,12 @@ inline std::string log_label(double value, bool percent) {
 
 /// Ticks of a logarithmic axis, 0 < from: those of a linear axis within one decade, else 1 2 5, 1 3 or 1 in each
 /// decade, or in every second, third, ... decade.
-inline Scale log_scale(double from, double to, std::size_t pieces, bool percent) {
+inline AxisScale log_scale(double from, double to, std::size_t pieces, bool percent) {
   if (!(to > from)) {
     from /= 2;
     to *= 2;
   }
-  Scale scale{from, to, true, {}};
+  AxisScale scale{from, to, true, {}};
   if (to <= 10 * from) {
     scale.ticks = linear_scale(from, to, pieces, false, false, percent).ticks;
     return scale;

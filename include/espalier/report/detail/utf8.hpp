@@ -17,7 +17,7 @@ struct CodePoint {
 
 /// The code point at the start of a non-empty text. Overlong forms, surrogates and broken sequences are
 /// invalid and one byte long.
-inline CodePoint decode(std::string_view text) {
+inline CodePoint decode_utf8(std::string_view text) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char first = byte(0);
   if (first < 0x80) return {first, 1, true};
@@ -34,7 +34,7 @@ inline CodePoint decode(std::string_view text) {
 }
 
 /// Columns of one code point: 0 for combining marks, 2 for the wide blocks of East Asian scripts and emoji.
-inline std::size_t columns(char32_t c) {
+inline std::size_t code_point_columns(char32_t c) {
   struct Range { char32_t from, to; };
   constexpr Range zero[] = {{0x300, 0x36F}, {0x483, 0x489}, {0x591, 0x5BD}, {0x610, 0x61A}, {0x64B, 0x65F},
                             {0x1AB0, 0x1AFF}, {0x1DC0, 0x1DFF}, {0x200B, 0x200F}, {0x202A, 0x202E},
@@ -51,8 +51,8 @@ inline std::size_t columns(char32_t c) {
 inline std::size_t display_width(std::string_view text) {
   std::size_t width = 0;
   while (!text.empty()) {
-    const CodePoint point = decode(text);
-    width += point.valid ? columns(point.value) : 1;
+    const CodePoint point = decode_utf8(text);
+    width += point.valid ? code_point_columns(point.value) : 1;
     text.remove_prefix(point.bytes);
   }
   return width;
@@ -64,7 +64,7 @@ inline std::string printable(std::string_view text) {
   std::string out;
   out.reserve(text.size());
   while (!text.empty()) {
-    const CodePoint point = decode(text);
+    const CodePoint point = decode_utf8(text);
     const char32_t c = point.value;
     const bool control = c < 0x20 || (c >= 0x7F && c < 0xA0) || (c >= 0x200E && c <= 0x200F) ||
                          (c >= 0x2028 && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069);
@@ -80,7 +80,7 @@ inline std::string valid_utf8(std::string_view text) {
   std::string out;
   out.reserve(text.size());
   while (!text.empty()) {
-    const CodePoint point = decode(text);
+    const CodePoint point = decode_utf8(text);
     if (point.valid) out += text.substr(0, point.bytes);
     else out += '?';
     text.remove_prefix(point.bytes);
@@ -92,9 +92,9 @@ inline std::string valid_utf8(std::string_view text) {
 inline std::string ascii(std::string_view text) {
   std::string out;
   while (!text.empty()) {
-    const CodePoint point = decode(text);
+    const CodePoint point = decode_utf8(text);
     if (point.bytes == 1) out += point.valid ? text.front() : '?';
-    else if (columns(point.value) > 0) out += '?';
+    else if (code_point_columns(point.value) > 0) out += '?';
     text.remove_prefix(point.bytes);
   }
   return out;
@@ -108,8 +108,8 @@ inline std::string shorten(std::string_view text, std::size_t width) {
   std::string out;
   std::size_t used = 0;
   while (!text.empty()) {
-    const CodePoint point = decode(text);
-    const std::size_t step = point.valid ? columns(point.value) : 1;
+    const CodePoint point = decode_utf8(text);
+    const std::size_t step = point.valid ? code_point_columns(point.value) : 1;
     if (used + step > width - 3) break;
     out += text.substr(0, point.bytes);
     used += step;
