@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+// The CPU backend: float, our own products, convolutions and normalisations where they are measured
+// faster, Eigen's vectorised functions for the rest; a fork-join pool of its own. Equal inputs give
+// equal bits on any number of threads.
+#pragma once
+
+// Eigen must neither thread nor split its work by itself: that would change bits with the threads.
+#ifndef EIGEN_DONT_PARALLELIZE
+#define EIGEN_DONT_PARALLELIZE
+#endif
+#include <Eigen/Core>
+
+#include <cmath>
+#include <memory>
+#include <thread>
+
+#include <espalier/backend/concept.hpp>
+#include <espalier/backend/detail/conv.hpp>
+#include <espalier/backend/detail/gemm.hpp>
+#include <espalier/backend/detail/host_pool.hpp>
+#include <espalier/backend/detail/norm.hpp>
+#include <espalier/backend/detail/pool.hpp>
+
+namespace espalier {
+
+/// How convolutions are computed. `exact` never uses Winograd's transforms: rounding errors of about
+/// 1e-6 instead of up to 1e-4 of the output's scale, at a half to a third of the speed.
+enum class ConvolutionMode { fast, exact };
+
+struct EigenCpuOptions {
+  int threads = 0;  // 0: as many as the machine has
+  ConvolutionMode convolution = ConvolutionMode::fast;
+};
+
+/// A Backend on the host's processor. Tensors and the backend belong to one thread at a time; several
+/// backends may run side by side.
+class EigenCpu {
+ public:
+  using Scalar = float;
+  using Compute = float;
+  template <class E> using Pointer = E*;
+  template <class E> using Buffer = detail::HostBuffer<E>;
+  using PreparedConv = detail::PackedConv;
+  using Options = EigenCpuOptions;
+
+  EigenCpu() : EigenCpu(Options{}) {}
+  /// Throws BackendError for a negative number of threads.
+  explicit EigenCpu(Options options) : options_(options), memory_(std::make_shared<detail::HostPool>()) {
+    if (options.threads < 0) throw BackendError(str("EigenCpu: .threads is ", options.threads, "; it is at least 1, or 0 for all of the machine's"));
+    const int available = static_cast<int>(std::thread::hardware_concurrency());
+    options_.threads = options.threads == 0 ? std::max(available, 1) : options.threads;
+    pool_ = std::make_unique<detail::ThreadPool>(options_.threads);
+    scratch_ = std::make_unique<detail::Workspace>(options_.threads);
+  }
+  EigenCpu(EigenCpu&&) noexcept = default;
+  EigenCpu& operator=(EigenCpu&&) noexcept = default;
+
+  const Options& options() const { return options_; }
+  const detail::HostPool& pool() const { return *memory_; }
+
+  template <class E> Buffer<E> allocate(Index n) { return Buffer<E>(memory_, n); }
+  template <class E> void upload(std::span<const E> from, E* to) { std::copy(from.begin(), from.end(), to); }
+  template <class E> void download(const E* from, std::span<E> to) { std::copy_n(from, to.size(), to.begin()); }
+  template <class E> void copy(const E* from, E* to, Index n) {
+    in_blocks(n, [=](Index first, Index last) { std::copy(from + first, from + last, to + first); });
+  }
+  template <class E> void fill(E* p, Index n, E value) {
+    in_blocks(n, [=](Index first, Index last) { std::fill(p + first, p + last, value); });
+  }
+
+  template <class F, class... P> void each(Index n, F f, P... p) {
+    in_blocks(n, [=](Index first, Index last) {
+#pragma GCC ivdep
+      for (Index i = first; i < last; ++i) f(i, p[i]...);
+    });
+  }
+  template <class F, class... P> void sum(Index n, F f, float* out, P... p) {
+    const Index blocks = (n + block_size - 1) / block_size;
+    double* partial = scratch_->shared<double>(7, std::max<Index>(blocks, 1));
+    pool_->run(blocks, [&](Index block, int) {
+      double total = 0;
+      for (Index i = block * block_size; i < std::min(n, (block + 1) * block_size); ++i) total += static_cast<double>(f(i, p[i]...));
+      partial[block] = total;
+    });
+    double total = 0;
+    for (Index block = 0; block < blocks; ++block) total += partial[block];
+    *out = static_cast<float>(total);
+  }
+
+  void strided_copy(const StridedCopy& c, const float* from, float* to, Store store) {
+    const int rank = c.extents.rank();
+    if (rank == 0 || c.extents.count() == 0) return;
+    const auto last = static_cast<std::size_t>(rank - 1);
+    const Index inner = c.extents[rank - 1], outer = c.extents.count() / inner, from_step = c.from_strides[last], to_step = c.to_strides[last];
+    const Index rows_per_block = std::max<Index>(1, block_size / inner);
+    pool_->run((outer + rows_per_block - 1) / rows_per_block, [&](Index block, int) {
+      for (Index row = block * rows_per_block; row < std::min(outer, (block + 1) * rows_per_block); ++row) {
+        Index rest = row, from_at = 0, to_at = 0;
+        for (int axis = rank - 2; axis >= 0; --axis) {
+          const Index i = rest % c.extents[axis];
+          rest /= c.extents[axis];
+          from_at += i * c.from_strides[static_cast<std::size_t>(axis)];
+          to_at += i * c.to_strides[static_cast<std::size_t>(axis)];
+        }
+        if (store == Store::assign && from_step == 1 && to_step == 1) {
+          std::copy_n(from + from_at, inner, to + to_at);
+        } else if (store == Store::assign) {
+          for (Index i = 0; i < inner; ++i) to[to_at + i * to_step] = from[from_at + i * from_step];
+        } else {
+          for (Index i = 0; i < inner; ++i) to[to_at + i * to_step] += from[from_at + i * from_step];
+        }
+      }
+    });
+  }
+
+  void column_sums(Index rows, Index cols, const float* x, float* out, Store store) {
+    detail::column_sums(*pool_, *scratch_, rows, cols, x, out, store == Store::add);
+  }
+
+  void gemm(const GemmShape& s, const float* a, const float* b, float* c, Store store, const Epilogue<EigenCpu>& epilogue = {}) {
+    detail::gemm(*pool_, *scratch_, s, a, b, c, store, lowered(epilogue));
+  }
+  void gemm_batched(const GemmShape& s, Index batch, const float* a, Index stride_a, const float* b, Index stride_b, float* c, Index stride_c,
+                    Store store) {
+    detail::gemm_batched(*pool_, *scratch_, s, batch, a, stride_a, b, stride_b, c, stride_c, store);
+  }
+
+  PreparedConv prepare_conv(const ConvShape& s, const float* w) { return detail::pack_conv(s, w, algorithm()); }
+  void conv_forward(const ConvShape& s, const float* x, const float* w, float* y, const Epilogue<EigenCpu>& epilogue = {},
+                    const PreparedConv* prepared = nullptr) {
+    detail::conv_forward(*pool_, *scratch_, s, x, w, y, lowered(epilogue), prepared, algorithm());
+  }
+  void conv_backward_input(const ConvShape& s, const float* dy, const float* w, float* dx, Store store) {
+    detail::conv_backward_input(*pool_, *scratch_, s, dy, w, dx, store, algorithm());
+  }
+  void conv_backward_weights(const ConvShape& s, const float* x, const float* dy, float* dw, Store store) {
+    detail::conv_backward_weights(*pool_, *scratch_, s, x, dy, dw, store, algorithm());
+  }
+
+  void batch_norm_train(Index rows, Index c, double eps, const float* x, const float* gamma, const float* beta, float* y, float* mean, float* var,
+                        const AfterNorm<EigenCpu>& after = {}) {
+    detail::column_moments(*pool_, *scratch_, rows, c, x, mean, var);
+    batch_norm_apply(rows, c, eps, x, gamma, beta, mean, var, y, after);
+  }
+  void batch_norm_apply(Index rows, Index c, double eps, const float* x, const float* gamma, const float* beta, const float* mean, const float* var,
+                        float* y, const AfterNorm<EigenCpu>& after = {}) {
+    detail::batch_norm_apply(*pool_, *scratch_, rows, c, eps, x, gamma, beta, mean, var, y, after.residual ? *after.residual : nullptr,
+                             after.activation == Activation::relu);
+  }
+  void batch_norm_backward(Index rows, Index c, double eps, Statistics statistics, const float* x, const float* gamma, const float* mean,
+                           const float* var, const float* y, const AfterNorm<EigenCpu>& after, const float* dy, float* dx, float* dgamma,
+                           float* dbeta, std::optional<float*> dresidual) {
+    detail::batch_norm_backward(*pool_, *scratch_, rows, c, eps, statistics == Statistics::batch, x, gamma, mean, var, y,
+                                after.activation == Activation::relu, dy, dx, dgamma, dbeta, dresidual ? *dresidual : nullptr);
+  }
+
+  void layer_norm_forward(Index rows, Index c, double eps, const float* x, const float* gamma, const float* beta, float* y, float* mean,
+                          float* inv_std) {
+    const Row scale(gamma, c), shift(beta, c);
+    in_rows(rows, c, [&](Index i) {
+      const Row in(x + i * c, c);
+      const float centre = in.mean();
+      const float inverse = static_cast<float>(1 / std::sqrt(static_cast<double>((in - centre).square().mean()) + eps));
+      MutableRow(y + i * c, c) = (in - centre) * inverse * scale + shift;
+      mean[i] = centre;
+      inv_std[i] = inverse;
+    });
+  }
+  void layer_norm_backward(Index rows, Index c, const float* x, const float* gamma, const float* mean, const float* inv_std, const float* dy,
+                           float* dx, float* dgamma, float* dbeta) {
+    // The parameters' gradients are column sums of dy * xhat and dy; dx is used for the first on the way.
+    in_rows(rows, c, [&](Index i) {
+      MutableRow(dx + i * c, c) = Row(dy + i * c, c) * (Row(x + i * c, c) - mean[i]) * inv_std[i];
+    });
+    column_sums(rows, c, dx, dgamma, Store::assign);
+    column_sums(rows, c, dy, dbeta, Store::assign);
+    const Row scale(gamma, c);
+    in_rows(rows, c, [&](Index i) {
+      const Row g(dy + i * c, c), in(x + i * c, c);
+      const float first = (g * scale).mean();
+      const float second = (g * scale * (in - mean[i])).mean() * inv_std[i];
+      MutableRow(dx + i * c, c) = (g * scale - first - (in - mean[i]) * (inv_std[i] * second)) * inv_std[i];
+    });
+  }
+
+  void softmax_forward(Index rows, Index c, const float* x, float* y) {
+    in_rows(rows, c, [&](Index i) {
+      const Row in(x + i * c, c);
+      MutableRow out(y + i * c, c);
+      out = (in - in.maxCoeff()).exp();
+      out *= 1 / out.sum();
+    });
+  }
+  void softmax_backward(Index rows, Index c, const float* y, const float* dy, float* dx) {
+    in_rows(rows, c, [&](Index i) {
+      const Row p(y + i * c, c), g(dy + i * c, c);
+      MutableRow(dx + i * c, c) = p * (g - (p * g).sum());
+    });
+  }
+  void cross_entropy_forward(Index rows, Index c, const float* logits, const std::int32_t* labels, float* probabilities, float* losses) {
+    in_rows(rows, c, [&](Index i) {
+      const Row in(logits + i * c, c);
+      MutableRow out(probabilities + i * c, c);
+      const float largest = in.maxCoeff();
+      out = (in - largest).exp();
+      const float total = out.sum();
+      out *= 1 / total;
+      losses[i] = std::log(total) + largest - in[labels[i]];
+    });
+  }
+  void cross_entropy_backward(Index rows, Index c, const float* probabilities, const std::int32_t* labels, const float* scale, float* dlogits) {
+    in_rows(rows, c, [&](Index i) {
+      MutableRow out(dlogits + i * c, c);
+      out = Row(probabilities + i * c, c) * *scale;
+      out[labels[i]] -= *scale;
+    });
+  }
+
+  void gather_rows(Index n, Index c, const float* table, const std::int32_t* ids, float* out) {
+    in_rows(n, c, [&](Index i) { std::copy_n(table + ids[i] * c, c, out + i * c); });
+  }
+  // Blocks are columns, so that equal ids are added in the order of their positions.
+  void scatter_add_rows(Index n, Index c, const float* dout, const std::int32_t* ids, float* dtable) {
+    constexpr Index columns = 64;
+    pool_->run((c + columns - 1) / columns, [&](Index block, int) {
+      for (Index i = 0; i < n; ++i)
+        for (Index j = block * columns; j < std::min(c, (block + 1) * columns); ++j) dtable[ids[i] * c + j] += dout[i * c + j];
+    });
+  }
+
+  void max_pool_forward(const PoolShape& s, const float* x, float* y, std::int32_t* argmax) { detail::max_pool_forward(*pool_, s, x, y, argmax); }
+  void max_pool_backward(const PoolShape& s, const float* dy, const std::int32_t* argmax, float* dx) {
+    detail::max_pool_backward(*pool_, s, dy, argmax, dx);
+  }
+  void avg_pool_forward(const PoolShape& s, const float* x, float* y) { detail::avg_pool_forward(*pool_, s, x, y); }
+  void avg_pool_backward(const PoolShape& s, const float* dy, float* dx) { detail::avg_pool_backward(*pool_, s, dy, dx); }
+
+ private:
+  using Row = Eigen::Map<const Eigen::ArrayXf>;
+  using MutableRow = Eigen::Map<Eigen::ArrayXf>;
+  static constexpr Index block_size = 16384;  // elements; blocks depend on sizes alone
+
+  // f(first, last) over ranges of at most block_size elements.
+  template <class F> void in_blocks(Index n, F f) {
+    pool_->run((n + block_size - 1) / block_size, [&](Index block, int) { f(block * block_size, std::min(n, (block + 1) * block_size)); });
+  }
+  // f(row) for every row, in blocks of about block_size elements.
+  template <class F> void in_rows(Index rows, Index c, F f) {
+    const Index step = std::max<Index>(1, block_size / std::max<Index>(c, 1));
+    pool_->run((rows + step - 1) / step, [&](Index block, int) {
+      for (Index i = block * step; i < std::min(rows, (block + 1) * step); ++i) f(i);
+    });
+  }
+  detail::ConvAlgorithm algorithm() const {
+    return options_.convolution == ConvolutionMode::exact ? detail::ConvAlgorithm::direct : detail::ConvAlgorithm::automatic;
+  }
+  static detail::Epilogue lowered(const Epilogue<EigenCpu>& e) { return {.bias = e.bias ? *e.bias : nullptr, .activation = e.activation}; }
+
+  Options options_;
+  std::shared_ptr<detail::HostPool> memory_;
+  std::unique_ptr<detail::ThreadPool> pool_;
+  std::unique_ptr<detail::Workspace> scratch_;
+};
+
+static_assert(Backend<EigenCpu>);
+
+}  // namespace espalier

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// Everything a host compiler can read, and no backend: include the one you want beside it,
+// espalier/backend/eigen_cpu.hpp or espalier/backend/cuda.cuh.
+#pragma once
+
+#include <espalier/autograd/eval.hpp>
+#include <espalier/autograd/tape.hpp>
+#include <espalier/autograd/trace.hpp>
+#include <espalier/backend/reference.hpp>
+#include <espalier/config.hpp>
+#include <espalier/error.hpp>
+#include <espalier/models/convnet.hpp>
+#include <espalier/models/mlp.hpp>
+#include <espalier/models/resnet_cifar.hpp>
+#include <espalier/models/vgg.hpp>
+#include <espalier/nn/cost.hpp>
+#include <espalier/nn/layers.hpp>
+#include <espalier/nn/run.hpp>
+#include <espalier/op/add.hpp>
+#include <espalier/op/attention.hpp>
+#include <espalier/op/gelu.hpp>
+#include <espalier/op/loss.hpp>
+#include <espalier/prune/apply.hpp>
+#include <espalier/prune/filter_l1.hpp>
+#include <espalier/prune/plan.hpp>
+#include <espalier/prune/planning.hpp>
