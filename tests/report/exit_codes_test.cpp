@@ -43,7 +43,8 @@ Outcome in_child(Body&& body, Meanwhile&& meanwhile) {
   meanwhile(child, go[0]);
   Outcome outcome;
   char buffer[512];
-  for (ssize_t n; (n = ::read(err[0], buffer, sizeof buffer)) > 0;) outcome.err.append(buffer, static_cast<std::size_t>(n));
+  for (ssize_t n; (n = ::read(err[0], buffer, sizeof buffer)) > 0;)
+    outcome.err.append(buffer, static_cast<std::size_t>(n));
   int status = 0;
   REQUIRE(::waitpid(child, &status, 0) == child);
   if (WIFEXITED(status)) outcome.code = WEXITSTATUS(status);

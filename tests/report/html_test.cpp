@@ -12,11 +12,13 @@ using namespace espalier;
 namespace {
 
 HtmlReport full_report(const std::string& text) {
-  const LineChart curves{.title = text, .x = {.title = text}, .y = {.title = text}, .series = {{.name = text, .x = {1, 2}, .y = {1, 2}}}};
+  const LineChart curves{
+      .title = text, .x = {.title = text}, .y = {.title = text}, .series = {{.name = text, .x = {1, 2}, .y = {1, 2}}}};
   const BarChart bars{.title = text, .categories = {text}, .series = {{text, {1}}, {text, {2}}, {text, {3}}}};
   HtmlReport report(text, text);
   report.facts({{text, text}});
-  report.section(text).paragraph(text).table({.title = text, .columns = {{text}}, .rows = {{text.c_str()}}, .notes = {text}}, text);
+  report.section(text).paragraph(text).table(
+      {.title = text, .columns = {{text}}, .rows = {{text.c_str()}}, .notes = {text}}, text);
   report.section(text).figure(curves, text, text).figure(bars, text);
   report.section(text).settings({{text, text}}).footer(text).footer(text);
   return report;

@@ -52,7 +52,8 @@ TEST_CASE("one slow call moves neither the median nor the spread") {
 TEST_CASE("warm-up calls are made and not timed") {
   double now = 0;
   int calls = 0;
-  const LatencyStats stats = measure([&] { now += ++calls <= 3 ? 100 : 0.25; }, {.warm_up = 3, .runs = 5}, HandClock{&now});
+  const LatencyStats stats =
+      measure([&] { now += ++calls <= 3 ? 100 : 0.25; }, {.warm_up = 3, .runs = 5}, HandClock{&now});
   CHECK(calls == 8);
   CHECK(stats == LatencyStats{.median = 0.25, .p95 = 0.25, .min = 0.25, .spread = 0, .runs = 5});
 }
@@ -71,9 +72,11 @@ TEST_CASE("the real clock does not go backwards") {
 }
 
 TEST_CASE("impossible options and missing samples are refused with their names") {
-  CHECK_THROWS_WITH_AS(LatencyOptions{.runs = 0}.validate(), doctest::Contains("LatencyOptions.runs is 0"), PolicyError);
+  CHECK_THROWS_WITH_AS(LatencyOptions{.runs = 0}.validate(), doctest::Contains("LatencyOptions.runs is 0"),
+                       PolicyError);
   CHECK_THROWS_WITH_AS(LatencyOptions{.warm_up = -1}.validate(), doctest::Contains("warm_up is -1"), PolicyError);
-  CHECK_THROWS_WITH_AS((LatencyOptions{.runs = 5, .max_runs = 4}.validate()), doctest::Contains("max_runs is 4"), PolicyError);
+  CHECK_THROWS_WITH_AS((LatencyOptions{.runs = 5, .max_runs = 4}.validate()), doctest::Contains("max_runs is 4"),
+                       PolicyError);
   CHECK_THROWS_WITH_AS(LatencyOptions{.min_seconds = -1}.validate(), doctest::Contains("min_seconds"), PolicyError);
   CHECK_THROWS_AS(summarize({}), Error);
 }

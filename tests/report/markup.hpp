@@ -49,7 +49,10 @@ inline std::vector<Element> parse(std::string_view text, std::string& fault) {
     text.remove_prefix(end + 1);
     if (inside.front() == '!') continue;
     if (inside.front() == '/') {
-      if (open.empty() || elements[open.back()].name != inside.substr(1)) { fault = "</" + std::string(inside.substr(1)) + "> closes nothing"; break; }
+      if (open.empty() || elements[open.back()].name != inside.substr(1)) {
+        fault = "</" + std::string(inside.substr(1)) + "> closes nothing";
+        break;
+      }
       open.pop_back();
       continue;
     }
@@ -61,7 +64,8 @@ inline std::vector<Element> parse(std::string_view text, std::string& fault) {
     if (space != std::string_view::npos) element.attributes = inside.substr(space);
     std::size_t quotes = 0;
     for (const char c : element.attributes) quotes += c == '"';
-    if (quotes % 2 == 1 || element.attributes.find('<') != std::string::npos) fault = "broken attributes in <" + element.name + ">";
+    if (quotes % 2 == 1 || element.attributes.find('<') != std::string::npos)
+      fault = "broken attributes in <" + element.name + ">";
     elements.push_back(element);
     if (!empty && element.name != "meta") open.push_back(elements.size() - 1);
   }
@@ -79,14 +83,18 @@ struct Box {
 inline Box box_of(const Element& element) {
   const double size = element.has("ec-small") ? 10 : element.has("ec-title") ? 15 : 12;
   std::string plain = element.text;
-  for (const auto& [code, c] : {std::pair{"&lt;", "<"}, std::pair{"&gt;", ">"}, std::pair{"&amp;", "&"}, std::pair{"&quot;", "\""}, std::pair{"&#39;", "'"}}) {
-    for (std::size_t at; (at = plain.find(code)) != std::string::npos;) plain.replace(at, std::string_view(code).size(), c);
+  for (const auto& [code, c] : {std::pair{"&lt;", "<"}, std::pair{"&gt;", ">"}, std::pair{"&amp;", "&"},
+                                std::pair{"&quot;", "\""}, std::pair{"&#39;", "'"}}) {
+    for (std::size_t at; (at = plain.find(code)) != std::string::npos;)
+      plain.replace(at, std::string_view(code).size(), c);
   }
   const double width = espalier::detail::text_width(plain, size);
   const std::string anchor = element.attribute("text-anchor");
   const double x = element.number("x"), y = element.number("y");
   const double left = anchor == "end" ? x - width : anchor == "middle" ? x - width / 2 : x;
-  Box box{{left, left + width, left + width, left}, {y - 0.75 * size, y - 0.75 * size, y + 0.2 * size, y + 0.2 * size}, element.text};
+  Box box{{left, left + width, left + width, left},
+          {y - 0.75 * size, y - 0.75 * size, y + 0.2 * size, y + 0.2 * size},
+          element.text};
   const std::string turn = element.attribute("transform");
   if (turn.empty()) return box;
   const double angle = std::strtod(turn.c_str() + 7, nullptr) * std::acos(-1.0) / 180;
@@ -129,15 +137,18 @@ inline std::string layout_faults(const std::string& svg) {
   for (double& v : view) { char* end = nullptr; v = std::strtod(rest, &end); rest = end; }
   std::vector<Box> boxes;
   for (const Element& element : elements) {
-    if (element.attributes.find("nan") != std::string::npos || element.attributes.find("inf") != std::string::npos) return "nan or inf in <" + element.name + ">";
+    if (element.attributes.find("nan") != std::string::npos || element.attributes.find("inf") != std::string::npos)
+      return "nan or inf in <" + element.name + ">";
     if (element.name == "text" && !element.text.empty()) boxes.push_back(box_of(element));
     if (element.name != "rect" || !element.has("ec-bar")) continue;
     if (element.number("height") < 0 || element.number("width") <= 0) return "a bar of no size";
-    if (element.number("x") < view[0] || element.number("x") + element.number("width") > view[0] + view[2]) return "a bar outside";
+    if (element.number("x") < view[0] || element.number("x") + element.number("width") > view[0] + view[2])
+      return "a bar outside";
   }
   for (std::size_t i = 0; i < boxes.size(); ++i) {
     for (int k = 0; k < 4; ++k) {
-      const bool inside = boxes[i].x[k] >= view[0] - 0.5 && boxes[i].x[k] <= view[0] + view[2] + 0.5 && boxes[i].y[k] >= view[1] - 0.5 && boxes[i].y[k] <= view[1] + view[3] + 0.5;
+      const bool inside = boxes[i].x[k] >= view[0] - 0.5 && boxes[i].x[k] <= view[0] + view[2] + 0.5 &&
+                          boxes[i].y[k] >= view[1] - 0.5 && boxes[i].y[k] <= view[1] + view[3] + 0.5;
       if (!inside) return "'" + boxes[i].text + "' leaves the drawing";
     }
     for (std::size_t j = 0; j < i; ++j) {

@@ -64,7 +64,8 @@ TEST_CASE("the line names stage, epoch, bar, readings and ETA") {
   progress.begin("L1 filters", {.epochs = 5, .steps = 100});
   page.now = 9;
   progress.update(3, 50, {{"loss", 0.4123}, {"acc", 0.841, Reading::percent}});
-  CHECK(page.screen().back() == "[ 2/10] L1 filters    epoch 3/5  [##########----------]  loss 0.412  acc 84.1%  ETA 0:09");
+  CHECK(page.screen().back() ==
+        "[ 2/10] L1 filters    epoch 3/5  [##########----------]  loss 0.412  acc 84.1%  ETA 0:09");
 }
 
 TEST_CASE("a terminal is redrawn at most ten times a second") {

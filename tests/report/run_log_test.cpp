@@ -127,7 +127,9 @@ TEST_CASE("what JSON cannot hold is logged as null or '?', at any depth") {
   list.push_back(1);
   fields["list"] = list;
   log.event(1, "diverged", fields);
-  CHECK(content(path).find("{\"step\":1,\"event\":\"diverged\",\"loss\":null,\"file\":\"a?\\n.bin\",\"list\":[null,1]}\n") != std::string::npos);
+  CHECK(content(path).find(
+            "{\"step\":1,\"event\":\"diverged\",\"loss\":null,\"file\":\"a?\\n.bin\",\"list\":[null,1]}\n") !=
+        std::string::npos);
 }
 
 TEST_CASE("a field cannot take the place of the step or the event's name") {

@@ -39,7 +39,10 @@ struct Lcg {
 };
 
 BarChart filters(std::size_t layers, const std::string& prefix) {
-  BarChart chart{.title = "Filters kept per layer", .category_title = "layer", .y = {.title = "filters", .whole = true}, .series = {{.name = "before"}, {.name = "after"}}};
+  BarChart chart{.title = "Filters kept per layer",
+                 .category_title = "layer",
+                 .y = {.title = "filters", .whole = true},
+                 .series = {{.name = "before"}, {.name = "after"}}};
   for (std::size_t i = 0; i < layers; ++i) {
     chart.categories.push_back(str(prefix, i));
     chart.series[0].values.push_back(64);
@@ -51,7 +54,10 @@ BarChart filters(std::size_t layers, const std::string& prefix) {
 }  // namespace
 
 TEST_CASE("a line goes through its points and stops at a gap") {
-  const LineChart chart{.y = {.title = "y"}, .series = {{.name = "a", .x = {0, 1, 2, 3, 4}, .y = {0, 1, gap, 1, 0}}}, .width = 200, .plot_height = 100};
+  const LineChart chart{.y = {.title = "y"},
+                        .series = {{.name = "a", .x = {0, 1, 2, 3, 4}, .y = {0, 1, gap, 1, 0}}},
+                        .width = 200,
+                        .plot_height = 100};
   const std::string svg = to_svg(chart);
   for (const markup::Element& e : elements(svg)) {
     if (e.name != "path" || !e.has("ec-line")) continue;
@@ -78,7 +84,8 @@ TEST_CASE("equal charts give equal bytes, and names of patterns differ between c
 }
 
 TEST_CASE("names do not overlap nor leave the drawing, from three layers to two hundred") {
-  for (const char* prefix : {"", "conv", "features.conv", "stage2.block.with.a.very.long.name.conv.weight.", "\u5c64\u5c64\u5c64\u5c64"}) {
+  for (const char* prefix :
+       {"", "conv", "features.conv", "stage2.block.with.a.very.long.name.conv.weight.", "\u5c64\u5c64\u5c64\u5c64"}) {
     for (const std::size_t layers : {0u, 1u, 2u, 3u, 5u, 8u, 13u, 16u, 20u, 27u, 36u, 55u, 80u, 109u, 200u}) {
       for (const double width : {300.0, 720.0, 1200.0}) {
         CAPTURE(prefix);
@@ -106,7 +113,9 @@ TEST_CASE("axes of any range have distinct labels that do not touch") {
   for (int i = 0; i < 2000; ++i) {
     const double size = std::pow(10.0, static_cast<double>(random.below(18)) - 8);
     const double from = (static_cast<double>(random.below(2001)) - 1000) * size / 100;
-    LineChart chart{.title = "t", .x = {.title = "step", .whole = random.below(2) == 0}, .y = {.title = "loss", .percent = random.below(3) == 0}};
+    LineChart chart{.title = "t",
+                    .x = {.title = "step", .whole = random.below(2) == 0},
+                    .y = {.title = "loss", .percent = random.below(3) == 0}};
     chart.x.logarithmic = random.below(3) == 0;
     chart.y.logarithmic = random.below(3) == 0;
     chart.width = random.below(2) == 0 ? 720 : 320;
@@ -114,8 +123,10 @@ TEST_CASE("axes of any range have distinct labels that do not touch") {
     const std::size_t n = 1 + random.below(4);
     Series s{.name = "s"};
     for (std::size_t k = 0; k < n; ++k) {
-      s.x.push_back(chart.x.logarithmic ? std::pow(10.0, static_cast<double>(random.below(12)) - 6) : from + shift * static_cast<double>(k));
-      s.y.push_back(chart.y.logarithmic ? std::pow(10.0, static_cast<double>(random.below(300)) / 50 - 3) : from - shift * static_cast<double>(k) / 3);
+      s.x.push_back(chart.x.logarithmic ? std::pow(10.0, static_cast<double>(random.below(12)) - 6)
+                                        : from + shift * static_cast<double>(k));
+      s.y.push_back(chart.y.logarithmic ? std::pow(10.0, static_cast<double>(random.below(300)) / 50 - 3)
+                                        : from - shift * static_cast<double>(k) / 3);
     }
     chart.series = {s};
     CAPTURE(i);
@@ -127,7 +138,8 @@ TEST_CASE("axes of any range have distinct labels that do not touch") {
 TEST_CASE("ticks lie inside their axis, grow, and their labels differ") {
   Lcg random{2};
   for (int i = 0; i < 2000; ++i) {
-    const double from = (static_cast<double>(random.below(20001)) - 10000) / 100, range = std::pow(10.0, static_cast<double>(random.below(80)) / 10 - 4);
+    const double from = (static_cast<double>(random.below(20001)) - 10000) / 100,
+                 range = std::pow(10.0, static_cast<double>(random.below(80)) / 10 - 4);
     const bool extend = random.below(2) == 0;
     const detail::AxisScale scale = detail::linear_scale(from, from + range, 5, extend, false, random.below(4) == 0);
     CAPTURE(from);
@@ -161,7 +173,8 @@ TEST_CASE("labels of known axes") {
   CHECK(labels(detail::linear_scale(0, 14987722, 5, true, false, false)) == "0 | 5 M | 10 M | 15 M");
   CHECK(labels(detail::linear_scale(1, 3, 10, false, true, false)) == "1 | 2 | 3");
   CHECK(labels(detail::linear_scale(-1, 1, 4, true, false, false)) == "-1.0 | -0.5 | 0.0 | 0.5 | 1.0");
-  CHECK(labels(detail::linear_scale(0, 1e-5, 5, true, false, false)) == "0 | 2.0e-6 | 4.0e-6 | 6.0e-6 | 8.0e-6 | 1.0e-5");
+  CHECK(labels(detail::linear_scale(0, 1e-5, 5, true, false, false)) ==
+        "0 | 2.0e-6 | 4.0e-6 | 6.0e-6 | 8.0e-6 | 1.0e-5");
   CHECK(labels(detail::log_scale(1e-5, 1, 6, false)) == "1e-5 | 1e-4 | 0.001 | 0.01 | 0.1 | 1");
   CHECK(labels(detail::log_scale(0.3, 20, 6, false)) == "0.5 | 1 | 2 | 5 | 10 | 20");
   CHECK(labels(detail::log_scale(1, 1e6, 6, false)) == "1 | 10 | 100 | 1 k | 10 k | 100 k | 1 M");
@@ -204,8 +217,16 @@ TEST_CASE("series differ without colour: by dashes, by markers, by fills") {
 
 TEST_CASE("hostile names are text, not markup") {
   const std::string bad = "<script>\"x\" & 'y'</script>\x01\xff";
-  const LineChart line{.title = bad, .description = bad, .x = {.title = bad}, .y = {.title = bad}, .series = {{.name = bad, .x = {1}, .y = {1}}, {.name = "b", .x = {1}, .y = {2}}}};
-  const BarChart bar{.title = bad, .category_title = bad, .y = {.title = bad}, .categories = {bad}, .series = {{bad, {1}}, {bad, {2}}}};
+  const LineChart line{.title = bad,
+                       .description = bad,
+                       .x = {.title = bad},
+                       .y = {.title = bad},
+                       .series = {{.name = bad, .x = {1}, .y = {1}}, {.name = "b", .x = {1}, .y = {2}}}};
+  const BarChart bar{.title = bad,
+                     .category_title = bad,
+                     .y = {.title = bad},
+                     .categories = {bad},
+                     .series = {{bad, {1}}, {bad, {2}}}};
   for (const std::string& svg : {to_svg(line), to_svg(bar)}) {
     std::string fault;
     for (const markup::Element& e : markup::parse(svg, fault)) CHECK(e.name != "script");
@@ -217,7 +238,10 @@ TEST_CASE("hostile names are text, not markup") {
 }
 
 TEST_CASE("a drawing has a title and a description for those who do not see it") {
-  const std::string svg = to_svg(LineChart{.title = "T", .x = {.title = "epoch"}, .y = {.title = "accuracy", .percent = true}, .series = {{.name = "dense", .x = {1, 2}, .y = {0.5, 0.25}}}});
+  const std::string svg = to_svg(LineChart{.title = "T",
+                                           .x = {.title = "epoch"},
+                                           .y = {.title = "accuracy", .percent = true},
+                                           .series = {{.name = "dense", .x = {1, 2}, .y = {0.5, 0.25}}}});
   const auto all = elements(svg);
   CHECK(all[0].attribute("role") == "img");
   CHECK(all[1].name == "title");
@@ -253,13 +277,18 @@ TEST_CASE("fifty thousand steps make a small drawing that keeps every peak") {
 }
 
 TEST_CASE("a band is drawn around its line and is in the CSV") {
-  const LineChart chart{.x = {.title = "epoch"}, .y = {.title = "accuracy"}, .series = {{.name = "a", .x = {1, 2, 3}, .y = {1, 2, 3}, .low = {0, gap, 2}, .high = {2, gap, 4}}, {.name = "b,c", .x = {1}, .y = {gap}}}};
+  const LineChart chart{
+      .x = {.title = "epoch"},
+      .y = {.title = "accuracy"},
+      .series = {{.name = "a", .x = {1, 2, 3}, .y = {1, 2, 3}, .low = {0, gap, 2}, .high = {2, gap, 4}},
+                 {.name = "b,c", .x = {1}, .y = {gap}}}};
   CHECK(count(to_svg(chart), "path", "ec-band") == 2);
   CHECK(to_csv(chart) == "series,epoch,accuracy,low,high\na,1,1,0,2\na,2,2,,\na,3,3,2,4\n\"b,c\",1,,,\n");
 }
 
 TEST_CASE("bars begin at zero, also below it, and a missing value leaves its place empty") {
-  const BarChart chart{.y = {.title = "points"}, .categories = {"a", "b", "c"}, .series = {{"delta", {-0.5, 1.25, gap}}}};
+  const BarChart chart{
+      .y = {.title = "points"}, .categories = {"a", "b", "c"}, .series = {{"delta", {-0.5, 1.25, gap}}}};
   const std::string svg = to_svg(chart, SvgForm::embedded);
   CHECK(count(svg, "rect", "ec-bar") == 2);
   std::vector<double> tops, bottoms;
@@ -278,16 +307,20 @@ TEST_CASE("nested bars stand within each other") {
   BarChart chart = filters(2, "conv");
   chart.layout = BarLayout::nested;
   std::vector<markup::Element> bars;
-  for (const markup::Element& e : elements(to_svg(chart))) if (e.has("ec-bar") && e.attributes.find("height=\"12\"") == std::string::npos) bars.push_back(e);
+  for (const markup::Element& e : elements(to_svg(chart)))
+    if (e.has("ec-bar") && e.attributes.find("height=\"12\"") == std::string::npos) bars.push_back(e);
   REQUIRE(bars.size() == 4);
   CHECK(bars[0].number("x") < bars[1].number("x"));
   CHECK(bars[0].number("x") + bars[0].number("width") > bars[1].number("x") + bars[1].number("width"));
-  CHECK(bars[0].number("x") + bars[0].number("width") / 2 == doctest::Approx(bars[1].number("x") + bars[1].number("width") / 2).epsilon(1e-4));
+  CHECK(bars[0].number("x") + bars[0].number("width") / 2 ==
+        doctest::Approx(bars[1].number("x") + bars[1].number("width") / 2).epsilon(1e-4));
 }
 
 TEST_CASE("series of the wrong length and logarithmic bars are refused") {
-  CHECK_THROWS_WITH_AS(to_svg(LineChart{.series = {{.name = "a", .x = {1, 2}, .y = {1}}}}), doctest::Contains("series 'a'"), ShapeError);
+  CHECK_THROWS_WITH_AS(to_svg(LineChart{.series = {{.name = "a", .x = {1, 2}, .y = {1}}}}),
+                       doctest::Contains("series 'a'"), ShapeError);
   CHECK_THROWS_AS(to_svg(LineChart{.series = {{.name = "a", .x = {1}, .y = {1}, .low = {1}}}}), ShapeError);
-  CHECK_THROWS_WITH_AS(to_svg(BarChart{.categories = {"a"}, .series = {{"s", {1, 2}}}}), doctest::Contains("2 values for 1 categories"), ShapeError);
+  CHECK_THROWS_WITH_AS(to_svg(BarChart{.categories = {"a"}, .series = {{"s", {1, 2}}}}),
+                       doctest::Contains("2 values for 1 categories"), ShapeError);
   CHECK_THROWS_AS(to_svg(BarChart{.y = {.logarithmic = true}}), PolicyError);
 }

@@ -12,10 +12,18 @@ namespace {
 
 Table results() {
   return {.title = "Fashion-MNIST (real), seed 1",
-          .columns = {{"method"}, {"params", Align::right}, {"MACs", Align::right, "macs"}, {"acc", Align::right}, {"delta", Align::right}, {"time", Align::right, "seconds"}},
-          .rows = {{"dense VGG", Cell::count(14987722), Cell::si(313463808), Cell::percent(0.9375), Cell::none(), Cell::clock(14)},
-                   {"  from scratch", Cell::count(5397034), Cell::si(206279680), Cell::percent(0.934), Cell::points(-0.0035, 2), Cell::clock(72.5)}},
-          .notes = {"masked models are not smaller or faster until they are shrunk, and no claim about their speed is made here"}};
+          .columns = {{"method"},
+                      {"params", Align::right},
+                      {"MACs", Align::right, "macs"},
+                      {"acc", Align::right},
+                      {"delta", Align::right},
+                      {"time", Align::right, "seconds"}},
+          .rows = {{"dense VGG", Cell::count(14987722), Cell::si(313463808), Cell::percent(0.9375), Cell::none(),
+                    Cell::clock(14)},
+                   {"  from scratch", Cell::count(5397034), Cell::si(206279680), Cell::percent(0.934),
+                    Cell::points(-0.0035, 2), Cell::clock(72.5)}},
+          .notes = {"masked models are not smaller or faster until they are shrunk, and no claim about their speed is "
+                    "made here"}};
 }
 
 }  // namespace
@@ -39,8 +47,10 @@ TEST_CASE("a narrow terminal shortens names, never numbers") {
 }
 
 TEST_CASE("columns are counted in characters, not bytes") {
-  const Table table{.columns = {{"name"}, {"n", Align::right}}, .rows = {{"\u00e9\u00e8\u00ea", Cell::count(1)}, {"\u526a\u679d", Cell::count(20)}}};
-  CHECK(to_text(table) == "name   n\n\u2500\u2500\u2500\u2500\u2500\u2500\u2500\u2500\n\u00e9\u00e8\u00ea    1\n\u526a\u679d  20\n");
+  const Table table{.columns = {{"name"}, {"n", Align::right}},
+                    .rows = {{"\u00e9\u00e8\u00ea", Cell::count(1)}, {"\u526a\u679d", Cell::count(20)}}};
+  CHECK(to_text(table) ==
+        "name   n\n\u2500\u2500\u2500\u2500\u2500\u2500\u2500\u2500\n\u00e9\u00e8\u00ea    1\n\u526a\u679d  20\n");
   CHECK(to_text(table, 80, false) == "name   n\n--------\n???    1\n??    20\n");
 }
 
@@ -54,7 +64,8 @@ TEST_CASE("CSV carries exact numbers and quotes what needs it") {
         "method,params,macs,acc,delta,seconds\n"
         "dense VGG,14987722,313463808,0.9375,,14\n"
         "from scratch,5397034,206279680,0.934,-0.0035,72.5\n");
-  const Table odd{.columns = {{"a,b"}, {"c"}}, .rows = {{"say \"x\"", "two\nlines"}, {"plain", Cell::fixed(std::nan(""), 1)}}};
+  const Table odd{.columns = {{"a,b"}, {"c"}},
+                  .rows = {{"say \"x\"", "two\nlines"}, {"plain", Cell::fixed(std::nan(""), 1)}}};
   CHECK(to_csv(odd) == "\"a,b\",c\n\"say \"\"x\"\"\",\"two\nlines\"\nplain,\n");
 }
 
@@ -67,7 +78,10 @@ TEST_CASE("JSON has one object per row, numbers as numbers and null where there 
 }
 
 TEST_CASE("HTML has header cells with scope, indentation, and escaped text") {
-  CHECK(to_html({.title = "A & B", .columns = {{"name"}, {"n", Align::right}}, .rows = {{"  <b>", Cell::count(1000)}}, .notes = {"\"quoted\""}}) ==
+  CHECK(to_html({.title = "A & B",
+                 .columns = {{"name"}, {"n", Align::right}},
+                 .rows = {{"  <b>", Cell::count(1000)}},
+                 .notes = {"\"quoted\""}}) ==
         "<table>\n<caption>A &amp; B</caption>\n"
         "<thead><tr><th scope=\"col\">name</th><th scope=\"col\" class=\"n\">n</th></tr></thead>\n"
         "<tbody>\n<tr><th scope=\"row\">&#160;&#160;&lt;b&gt;</th><td class=\"n\">1,000</td></tr>\n</tbody>\n</table>\n"

@@ -79,7 +79,8 @@ TEST_CASE("a pipe is not a terminal") {
 
 TEST_CASE("a pseudo-terminal is one, with the width that it was given") {
   const int master = ::posix_openpt(O_RDWR | O_NOCTTY);
-  if (master < 0 || ::grantpt(master) != 0 || ::unlockpt(master) != 0) return espalier::test::skip("no pseudo-terminals here");
+  if (master < 0 || ::grantpt(master) != 0 || ::unlockpt(master) != 0)
+    return espalier::test::skip("no pseudo-terminals here");
   const int line = ::open(::ptsname(master), O_RDWR | O_NOCTTY);
   if (line < 0) return espalier::test::skip("no pseudo-terminals here");
   winsize size{};

@@ -44,11 +44,13 @@ struct BarChart {
   void validate() const {
     for (const BarSeries& s : series) {
       if (s.values.size() == categories.size()) continue;
-      throw ShapeError(str("chart '", title, "', series '", s.name, "': ", s.values.size(), " values for ", categories.size(),
-                           " categories; one each is needed. Fill in a NaN for no value."));
+      throw ShapeError(str("chart '", title, "', series '", s.name, "': ", s.values.size(), " values for ",
+                           categories.size(), " categories; one each is needed. Fill in a NaN for no value."));
     }
     if (y.logarithmic) {
-      throw PolicyError(str("chart '", title, "': the y axis is logarithmic; bars need a linear one, since they begin at 0. Use a LineChart."));
+      throw PolicyError(
+          str("chart '", title,
+              "': the y axis is logarithmic; bars need a linear one, since they begin at 0. Use a LineChart."));
     }
   }
 };
@@ -107,7 +109,8 @@ inline std::string described(const BarChart& chart) {
     std::erase_if(values, [](double v) { return !std::isfinite(v); });
     if (values.empty()) continue;
     const auto [least, most] = std::minmax_element(values.begin(), values.end());
-    text += str(' ', s.name, ": from ", bar_number(chart.y, *least, decimals), " to ", bar_number(chart.y, *most, decimals), '.');
+    text += str(' ', s.name, ": from ", bar_number(chart.y, *least, decimals), " to ",
+                bar_number(chart.y, *most, decimals), '.');
   }
   return text;
 }
@@ -127,8 +130,10 @@ inline std::string bar_patterns(std::size_t series, const std::string& id) {
   for (std::size_t s = 0; s < series; ++s) {
     if (s % 4 < 2) continue;
     const std::string color = str(s % chart_colors);
-    out += str("<pattern id=\"", id, '-', s, "\" width=\"5\" height=\"5\" patternUnits=\"userSpaceOnUse\" patternTransform=\"rotate(45)\">");
-    out += s % 4 == 2 ? str("<path class=\"ec-s", color, "\" stroke-width=\"3\" d=\"M0 0V5\"/>") : str("<circle class=\"ec-f", color, "\" cx=\"2.5\" cy=\"2.5\" r=\"1.4\"/>");
+    out += str("<pattern id=\"", id, '-', s,
+               "\" width=\"5\" height=\"5\" patternUnits=\"userSpaceOnUse\" patternTransform=\"rotate(45)\">");
+    out += s % 4 == 2 ? str("<path class=\"ec-s", color, "\" stroke-width=\"3\" d=\"M0 0V5\"/>")
+                      : str("<circle class=\"ec-f", color, "\" cx=\"2.5\" cy=\"2.5\" r=\"1.4\"/>");
     out += "</pattern>\n";
   }
   return out.empty() ? out : "<defs>\n" + out + "</defs>\n";
@@ -161,7 +166,8 @@ inline std::string to_svg(const BarChart& chart, SvgForm form = SvgForm::file) {
       most = std::max(most, v);
     }
   }
-  const detail::AxisScale y = detail::linear_scale(least, most > least ? most : least + 1, 5, true, chart.y.whole, chart.y.percent);
+  const detail::AxisScale y =
+      detail::linear_scale(least, most > least ? most : least + 1, 5, true, chart.y.whole, chart.y.percent);
   const std::string id = detail::drawing_id(chart.title + to_csv(chart));
   const std::size_t count = chart.categories.size();
   const auto slots = static_cast<double>(std::max<std::size_t>(count, 1));
@@ -189,19 +195,24 @@ inline std::string to_svg(const BarChart& chart, SvgForm form = SvgForm::file) {
   std::vector<std::string> series_names;
   if (chart.series.size() > 1) for (const BarSeries& s : chart.series) series_names.push_back(s.name);
   const double above = chart.title.empty() ? 4 : detail::title_baseline;
-  const double below = detail::draw_legend(legend, series_names, chart.width, above + detail::legend_row + 2, [&](std::size_t s, double left, double middle) {
-    return str("<rect ", detail::bar_attributes(s, id), " x=\"", detail::coord(left + 8), "\" y=\"", detail::coord(middle - 6), "\" width=\"22\" height=\"12\"/>\n");
-  });
+  const double below =
+      detail::draw_legend(legend, series_names, chart.width, above + detail::legend_row + 2,
+                          [&](std::size_t s, double left, double middle) {
+                            return str("<rect ", detail::bar_attributes(s, id), " x=\"", detail::coord(left + 8),
+                                       "\" y=\"", detail::coord(middle - 6), "\" width=\"22\" height=\"12\"/>\n");
+                          });
   frame.top = below + 20;
   frame.bottom = frame.top + chart.plot_height;
   const bool titled = !chart.category_title.empty();
   frame.height = frame.bottom + 8 + names.height + (titled ? 22 : 0) + 10;
 
-  std::string out = detail::open_svg(frame, chart.title, chart.description.empty() ? detail::described(chart) : chart.description, form);
+  std::string out = detail::open_svg(frame, chart.title,
+                                     chart.description.empty() ? detail::described(chart) : chart.description, form);
   out += detail::bar_patterns(chart.series.size(), id);
   if (!chart.title.empty()) {
     out += detail::text_element(detail::chart_margin, detail::title_baseline - 4, "start",
-                                detail::fit_text(chart.title, chart.width - 2 * detail::chart_margin, 15), " class=\"ec-title\"");
+                                detail::fit_text(chart.title, chart.width - 2 * detail::chart_margin, 15),
+                                " class=\"ec-title\"");
   }
   out += legend + detail::draw_y_axis(frame, y, chart.y);
 
@@ -212,7 +223,8 @@ inline std::string to_svg(const BarChart& chart, SvgForm form = SvgForm::file) {
   double widest_number = 0;
   for (const BarSeries& s : chart.series) {
     for (const double v : s.values) {
-      if (std::isfinite(v)) widest_number = std::max(widest_number, detail::text_width(detail::bar_number(chart.y, v, decimals), 10));
+      if (std::isfinite(v))
+        widest_number = std::max(widest_number, detail::text_width(detail::bar_number(chart.y, v, decimals), 10));
     }
   }
   const std::string_view thin = bar < 8 ? "\" style=\"stroke-width:.5\"" : "\"";
@@ -224,14 +236,18 @@ inline std::string to_svg(const BarChart& chart, SvgForm form = SvgForm::file) {
       const double value = chart.series[s].values[c];
       if (!std::isfinite(value)) continue;
       const auto place = static_cast<double>(s);
-      const double wide = nested ? bar * (1 - place / bars) + 0.2 * bar * place / bars : bar - gap;  // nested: 1, ..., at least 0.2
+      const double wide =
+          nested ? bar * (1 - place / bars) + 0.2 * bar * place / bars : bar - gap;  // nested: 1, ..., at least 0.2
       const double left = nested ? middle - wide / 2 : middle + (place - bars / 2) * bar + gap / 2;
       const double end = frame.y(y.part(value));
       const std::string shown = detail::bar_number(chart.y, value, decimals);
-      out += str("<rect ", detail::bar_attributes(s, id), " x=\"", detail::coord(left), "\" y=\"", detail::coord(std::min(zero, end)), "\" width=\"",
-                 detail::coord(wide), "\" height=\"", detail::coord(std::fabs(zero - end)), thin, "><title>", detail::escaped(chart.categories[c]),
-                 ", ", detail::escaped(chart.series[s].name), ": ", shown, "</title></rect>\n");
-      if (numbers) out += detail::text_element(left + wide / 2, value < 0 ? end + 12 : end - 4, "middle", shown, " class=\"ec-small\"");
+      out += str("<rect ", detail::bar_attributes(s, id), " x=\"", detail::coord(left), "\" y=\"",
+                 detail::coord(std::min(zero, end)), "\" width=\"", detail::coord(wide), "\" height=\"",
+                 detail::coord(std::fabs(zero - end)), thin, "><title>", detail::escaped(chart.categories[c]), ", ",
+                 detail::escaped(chart.series[s].name), ": ", shown, "</title></rect>\n");
+      if (numbers)
+        out += detail::text_element(left + wide / 2, value < 0 ? end + 12 : end - 4, "middle", shown,
+                                    " class=\"ec-small\"");
     }
     if (c % names.every != 0) continue;
     const std::string name = detail::fit_text(chart.categories[c], names.longest);
@@ -240,7 +256,9 @@ inline std::string to_svg(const BarChart& chart, SvgForm form = SvgForm::file) {
       out += detail::text_element(middle, under, "middle", name);
     } else {
       const double x = middle + (names.angle == 90 ? 4 : 3);
-      out += detail::text_element(x, under, "end", name, str(" transform=\"rotate(-", names.angle, ' ', detail::coord(x), ' ', detail::coord(under), ")\""));
+      out += detail::text_element(
+          x, under, "end", name,
+          str(" transform=\"rotate(-", names.angle, ' ', detail::coord(x), ' ', detail::coord(under), ")\""));
     }
   }
   out += detail::line_element(frame.left, zero, frame.right, zero, "ec-axis");
@@ -249,7 +267,8 @@ inline std::string to_svg(const BarChart& chart, SvgForm form = SvgForm::file) {
     out += detail::text_element((frame.left + frame.right) / 2, frame.height - 12, "middle",
                                 detail::fit_text(chart.category_title + thinned, frame.right - frame.left));
   }
-  if (count == 0 || chart.series.empty()) out += detail::text_element((frame.left + frame.right) / 2, (frame.top + frame.bottom) / 2, "middle", "no data");
+  if (count == 0 || chart.series.empty())
+    out += detail::text_element((frame.left + frame.right) / 2, (frame.top + frame.bottom) / 2, "middle", "no data");
   return out + "</svg>\n";
 }
 

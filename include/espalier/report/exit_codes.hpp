@@ -118,7 +118,8 @@ int run_main(Body&& body) {
       detail::complain("error: ", error.what());
       return ExitCode::failed;
     } catch (...) {
-      detail::complain("error: ", "an exception of an unknown type ended the program; this is a defect. Please report it.");
+      detail::complain("error: ",
+                       "an exception of an unknown type ended the program; this is a defect. Please report it.");
       return ExitCode::failed;
     }
   };

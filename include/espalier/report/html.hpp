@@ -43,7 +43,8 @@ inline std::string link_target(std::string_view path) {
   std::string out;
   for (const char c : path) {
     const auto byte = static_cast<unsigned char>(c);
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || std::string_view("-._~/").find(c) != std::string_view::npos;
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       std::string_view("-._~/").find(c) != std::string_view::npos;
     if (plain) out += c;
     else out.append({'%', hex[byte >> 4], hex[byte & 15]});
   }
@@ -108,8 +109,8 @@ class HtmlReport {
   template <class Chart>
   HtmlReport& figure(const Chart& chart, std::string_view caption, std::string_view csv = {}) {
     ++figures_;
-    body_ += str("<figure>\n", to_svg(chart, SvgForm::embedded), "<figcaption>Figure ", figures_, ". ", detail::escaped(caption),
-                 csv.empty() ? "" : " " + link(csv), "</figcaption>\n</figure>\n");
+    body_ += str("<figure>\n", to_svg(chart, SvgForm::embedded), "<figcaption>Figure ", figures_, ". ",
+                 detail::escaped(caption), csv.empty() ? "" : " " + link(csv), "</figcaption>\n</figure>\n");
     return *this;
   }
 
@@ -117,7 +118,8 @@ class HtmlReport {
   HtmlReport& settings(const std::vector<Setting>& settings) {
     body_ += "<div class=\"wide\"><table class=\"settings\">\n<tbody>\n";
     for (const Setting& setting : settings) {
-      body_ += "<tr><th scope=\"row\">" + detail::escaped(setting.name) + "</th><td>" + detail::escaped(setting.value) + "</td></tr>\n";
+      body_ += "<tr><th scope=\"row\">" + detail::escaped(setting.name) + "</th><td>" + detail::escaped(setting.value) +
+               "</td></tr>\n";
     }
     body_ += "</tbody>\n</table></div>\n";
     return *this;
@@ -132,14 +134,18 @@ class HtmlReport {
   /// The page.
   std::string html() const {
     const std::string title = detail::escaped(title_);
-    std::string out = str("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-                          "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
-                          "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<title>",
-                          title, "</title>\n<style>\n", detail::page_css(), detail::chart_css(), "</style>\n</head>\n<body>\n<main>\n<h1>", title, "</h1>\n");
+    std::string out =
+        str("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+            "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
+            "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" "
+            "content=\"light dark\">\n<title>",
+            title, "</title>\n<style>\n", detail::page_css(), detail::chart_css(),
+            "</style>\n</head>\n<body>\n<main>\n<h1>", title, "</h1>\n");
     if (!summary_.empty()) out += "<p class=\"lead\">" + detail::escaped(summary_) + "</p>\n";
     if (headings_.size() > 2) {
       out += "<nav aria-label=\"Sections\"><ul>\n";
-      for (std::size_t i = 0; i < headings_.size(); ++i) out += str("<li><a href=\"#s", i + 1, "\">", detail::escaped(headings_[i]), "</a></li>\n");
+      for (std::size_t i = 0; i < headings_.size(); ++i)
+        out += str("<li><a href=\"#s", i + 1, "\">", detail::escaped(headings_[i]), "</a></li>\n");
       out += "</ul></nav>\n";
     }
     out += body_ + "</main>\n";

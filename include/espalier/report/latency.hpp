@@ -24,7 +24,8 @@ struct LatencyOptions {
   bool operator==(const LatencyOptions&) const = default;
 
   void validate() const {
-    if (warm_up < 0) throw PolicyError(str("LatencyOptions.warm_up is ", warm_up, "; it must be 0 or more. Set it to 10."));
+    if (warm_up < 0)
+      throw PolicyError(str("LatencyOptions.warm_up is ", warm_up, "; it must be 0 or more. Set it to 10."));
     if (runs < 1) throw PolicyError(str("LatencyOptions.runs is ", runs, "; it must be 1 or more. Set it to 50."));
     if (!(min_seconds >= 0)) {
       throw PolicyError(str("LatencyOptions.min_seconds is ", min_seconds, "; it must be 0 or more. Set it to 0."));

@@ -42,8 +42,10 @@ struct LineChart {
       const std::size_t n = s.x.size();
       const bool band = s.low.empty() == s.high.empty() && (s.low.empty() || (s.low.size() == n && s.high.size() == n));
       if (s.y.size() == n && band) continue;
-      throw ShapeError(str("chart '", title, "', series '", s.name, "': x, y, low, high have ", n, ", ", s.y.size(), ", ", s.low.size(), ", ",
-                           s.high.size(), " values; needed: as many y as x, and low and high both empty or as many. Fill in a NaN for no value."));
+      throw ShapeError(
+          str("chart '", title, "', series '", s.name, "': x, y, low, high have ", n, ", ", s.y.size(), ", ",
+              s.low.size(), ", ", s.high.size(),
+              " values; needed: as many y as x, and low and high both empty or as many. Fill in a NaN for no value."));
     }
   }
 };
@@ -65,7 +67,8 @@ struct DataRange {
 
 inline AxisScale scale_for(const Axis& axis, const DataRange& extent, std::size_t pieces, bool extend) {
   if (!axis.logarithmic) {
-    return linear_scale(extent.any ? extent.from : 0, extent.any ? extent.to : 1, pieces, extend, axis.whole, axis.percent);
+    return linear_scale(extent.any ? extent.from : 0, extent.any ? extent.to : 1, pieces, extend, axis.whole,
+                        axis.percent);
   }
   const double from = extent.any ? extent.from : 1, to = extent.any ? extent.to : 10;
   const double margin = std::pow(to / from, extend ? 0.05 : 0);  // curves do not touch the frame
@@ -97,7 +100,9 @@ inline std::string described(const LineChart& chart) {
       extent.add(chart.y, y);
       if (shows(chart.y, y)) last = y;
     }
-    const auto number = [&](double v) { return chart.y.percent ? format_percent(v) : format_fixed(v, std::fabs(v) < 100 ? 3 : 0); };
+    const auto number = [&](double v) {
+      return chart.y.percent ? format_percent(v) : format_fixed(v, std::fabs(v) < 100 ? 3 : 0);
+    };
     text += str(' ', s.name, ": ", s.y.size(), s.y.size() == 1 ? " point" : " points");
     if (extent.any) text += str(", from ", number(extent.from), " to ", number(extent.to), ", last ", number(last));
     text += '.';
@@ -129,17 +134,21 @@ inline std::vector<std::size_t> visible_points(const Series& s, const AxisScale&
   return keep;
 }
 
-inline std::string draw_series(const LineChart& chart, std::size_t index, const ChartFrame& frame, const AxisScale& x, const AxisScale& y) {
+inline std::string draw_series(const LineChart& chart, std::size_t index, const ChartFrame& frame, const AxisScale& x,
+                               const AxisScale& y) {
   const Series& s = chart.series[index];
   const std::string color = str(index % chart_colors);
-  const auto at = [&](std::size_t i, double value) { return str(coord(frame.x(x.part(s.x[i]))), ' ', coord(frame.y(y.part(value)))); };
+  const auto at = [&](std::size_t i, double value) {
+    return str(coord(frame.x(x.part(s.x[i]))), ' ', coord(frame.y(y.part(value))));
+  };
   const auto visible = [&](std::size_t i, double value) { return shows(chart.x, s.x[i]) && shows(chart.y, value); };
   const std::vector<std::size_t> points = visible_points(s, x, frame.right - frame.left);
   std::string out;
   if (!s.low.empty()) {
     for (std::size_t k = 0; k < points.size();) {
       std::vector<std::size_t> run;  // one piece of the band
-      for (; k < points.size() && visible(points[k], s.low[points[k]]) && visible(points[k], s.high[points[k]]); ++k) run.push_back(points[k]);
+      for (; k < points.size() && visible(points[k], s.low[points[k]]) && visible(points[k], s.high[points[k]]); ++k)
+        run.push_back(points[k]);
       if (run.empty()) { ++k; continue; }
       std::string d;
       for (const std::size_t i : run) d += (d.empty() ? "M" : "L") + at(i, s.high[i]);
@@ -195,23 +204,27 @@ inline std::string to_svg(const LineChart& chart, SvgForm form = SvgForm::file) 
   std::vector<std::string> names;
   if (chart.series.size() > 1) for (const Series& s : chart.series) names.push_back(s.name);
   const double above = chart.title.empty() ? 4 : detail::title_baseline;
-  const double below = detail::draw_legend(legend, names, chart.width, above + detail::legend_row + 2, [&](std::size_t s, double left, double middle) {
-    std::string sample;
-    if (chart.series[s].connected) {
-      sample = str("<path class=\"ec-line ec-s", s % detail::chart_colors, "\"", detail::dashes(s), " d=\"M", detail::coord(left), ' ',
-                   detail::coord(middle), 'H', detail::coord(left + detail::legend_sample), "\"/>\n");
-    }
-    return sample + detail::marker(s, left + detail::legend_sample / 2, middle);
-  });
+  const double below = detail::draw_legend(
+      legend, names, chart.width, above + detail::legend_row + 2, [&](std::size_t s, double left, double middle) {
+        std::string sample;
+        if (chart.series[s].connected) {
+          sample = str("<path class=\"ec-line ec-s", s % detail::chart_colors, "\"", detail::dashes(s), " d=\"M",
+                       detail::coord(left), ' ', detail::coord(middle), 'H',
+                       detail::coord(left + detail::legend_sample), "\"/>\n");
+        }
+        return sample + detail::marker(s, left + detail::legend_sample / 2, middle);
+      });
   frame.top = below + 16;
   frame.bottom = frame.top + chart.plot_height;
   const bool titled = !detail::axis_title(chart.x).empty();
   frame.height = frame.bottom + 22 + (titled ? 22 : 0) + 8;
 
-  std::string out = detail::open_svg(frame, chart.title, chart.description.empty() ? detail::described(chart) : chart.description, form);
+  std::string out = detail::open_svg(frame, chart.title,
+                                     chart.description.empty() ? detail::described(chart) : chart.description, form);
   if (!chart.title.empty()) {
     out += detail::text_element(detail::chart_margin, detail::title_baseline - 4, "start",
-                                detail::fit_text(chart.title, chart.width - 2 * detail::chart_margin, 15), " class=\"ec-title\"");
+                                detail::fit_text(chart.title, chart.width - 2 * detail::chart_margin, 15),
+                                " class=\"ec-title\"");
   }
   out += legend + detail::draw_y_axis(frame, y, chart.y);
   out += detail::line_element(frame.left, frame.bottom, frame.right, frame.bottom, "ec-axis");
@@ -224,16 +237,20 @@ inline std::string to_svg(const LineChart& chart, SvgForm form = SvgForm::file) 
     out += detail::text_element((frame.left + frame.right) / 2, frame.bottom + 40, "middle",
                                 detail::fit_text(detail::axis_title(chart.x), frame.right - frame.left));
   }
-  if (!xs.any || !ys.any) out += detail::text_element((frame.left + frame.right) / 2, (frame.top + frame.bottom) / 2, "middle", "no data");
-  for (std::size_t s = 0; s < chart.series.size() && xs.any && ys.any; ++s) out += detail::draw_series(chart, s, frame, x, y);
+  if (!xs.any || !ys.any)
+    out += detail::text_element((frame.left + frame.right) / 2, (frame.top + frame.bottom) / 2, "middle", "no data");
+  for (std::size_t s = 0; s < chart.series.size() && xs.any && ys.any; ++s)
+    out += detail::draw_series(chart, s, frame, x, y);
   return out + "</svg>\n";
 }
 
 /// The data behind the drawing, one row per point: series, x, y, and low and high where a series has a band.
 inline std::string to_csv(const LineChart& chart) {
   chart.validate();
-  const bool band = std::any_of(chart.series.begin(), chart.series.end(), [](const Series& s) { return !s.low.empty(); });
-  std::string out = str("series,", detail::csv_field(detail::axis_title(chart.x)), ',', detail::csv_field(detail::axis_title(chart.y)), band ? ",low,high\n" : "\n");
+  const bool band =
+      std::any_of(chart.series.begin(), chart.series.end(), [](const Series& s) { return !s.low.empty(); });
+  std::string out = str("series,", detail::csv_field(detail::axis_title(chart.x)), ',',
+                        detail::csv_field(detail::axis_title(chart.y)), band ? ",low,high\n" : "\n");
   const auto number = [](double v) { return std::isnan(v) ? std::string() : str(v); };
   for (const Series& s : chart.series) {
     for (std::size_t i = 0; i < s.x.size(); ++i) {

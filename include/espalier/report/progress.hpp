@@ -85,7 +85,8 @@ class BasicProgress {
  public:
   using Readings = std::initializer_list<Reading>;
 
-  explicit BasicProgress(const Terminal& terminal, const ProgressOptions& options = {}, Sink sink = {}, Clock clock = {})
+  explicit BasicProgress(const Terminal& terminal, const ProgressOptions& options = {}, Sink sink = {},
+                         Clock clock = {})
       : terminal_(terminal), options_(options), sink_(std::move(sink)), clock_(std::move(clock)) {}
   BasicProgress(const BasicProgress&) = delete;
   BasicProgress& operator=(const BasicProgress&) = delete;
@@ -122,7 +123,9 @@ class BasicProgress {
     if (animated()) draw(readings);
     else say(line(readings, str(format_fixed(100 * fraction(), 0), '%')));
   }
-  void update(int epoch, long long step, Readings readings) { update(epoch, step, std::span(readings.begin(), readings.size())); }
+  void update(int epoch, long long step, Readings readings) {
+    update(epoch, step, std::span(readings.begin(), readings.size()));
+  }
 
   /// The epoch is complete: a line where nothing is redrawn.
   void epoch_done(int epoch, std::span<const Reading> readings = {}) {
@@ -193,7 +196,8 @@ class BasicProgress {
     std::string text;
     if (options_.stages > 0) {
       const std::string total = str(options_.stages), number = str(stage_);
-      text = str('[', std::string(number.size() < total.size() ? total.size() - number.size() : 0, ' '), number, '/', total, "] ");
+      text = str('[', std::string(number.size() < total.size() ? total.size() - number.size() : 0, ' '), number, '/',
+                 total, "] ");
     }
     const std::size_t width = detail::display_width(name_);
     return text + name_ + std::string(width < options_.name_width ? options_.name_width - width : 0, ' ');
@@ -218,7 +222,8 @@ class BasicProgress {
   }
 
   std::string final_line(std::span<const Reading> readings) const {
-    const std::string epochs = size_.epochs > 0 ? str("  ", size_.epochs, size_.epochs == 1 ? " epoch" : " epochs") : "";
+    const std::string epochs =
+        size_.epochs > 0 ? str("  ", size_.epochs, size_.epochs == 1 ? " epoch" : " epochs") : "";
     return trimmed(head() + epochs + joined(readings) + "  done in " + format_clock(clock_() - start_));
   }
 

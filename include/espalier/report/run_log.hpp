@@ -29,7 +29,8 @@ namespace detail {
 inline Json loggable(const Json& value) {
   if (value.is_object()) {
     Json::Object out;
-    for (const Json::Member& member : value.members()) out.emplace_back(valid_utf8(member.first), loggable(member.second));
+    for (const Json::Member& member : value.members())
+      out.emplace_back(valid_utf8(member.first), loggable(member.second));
     return Json(std::move(out));
   }
   if (value.is_array()) {
@@ -47,7 +48,8 @@ inline std::int64_t event_step(const std::string& path, std::string_view line, s
   const Json event = Json::parse(line, where);
   const Json* step = event.find("step");
   if (step == nullptr || !step->is_integer()) {
-    throw DataError(str(where, ": found no whole number 'step'; every event needs one. Restore the file, or start a new run."));
+    throw DataError(
+        str(where, ": found no whole number 'step'; every event needs one. Restore the file, or start a new run."));
   }
   return step->as_int();
 }
@@ -73,7 +75,9 @@ class RunLog {
   static RunLog resume(const std::string& path, std::int64_t step) {
     const std::vector<std::string> lines = detail::complete_lines(path);
     static_cast<void>(configuration(path, lines));
-    detail::keep_lines_until(path, lines, step, [&](std::string_view line, std::size_t number) { return detail::event_step(path, line, number); });
+    detail::keep_lines_until(path, lines, step, [&](std::string_view line, std::size_t number) {
+      return detail::event_step(path, line, number);
+    });
     RunLog log(detail::LineFile::append(path));
     log.event(step, "resume");
     return log;
@@ -86,16 +90,19 @@ class RunLog {
   /// Throws DataError where `fields` is no object or names "step" or "event" itself.
   void event(std::int64_t step, std::string_view name, const Json& fields = Json::object()) {
     if (!fields.is_null() && !fields.is_object()) {
-      throw DataError(str(file_.path(), ": event '", name, "': its fields are no object; a log line needs names. Wrap the value in an object."));
+      throw DataError(str(file_.path(), ": event '", name,
+                          "': its fields are no object; a log line needs names. Wrap the value in an object."));
     }
     if (fields.find("step") != nullptr || fields.find("event") != nullptr) {
-      throw DataError(str(file_.path(), ": event '", name, "': a field is called 'step' or 'event'; these are given by the call. Rename it."));
+      throw DataError(str(file_.path(), ": event '", name,
+                          "': a field is called 'step' or 'event'; these are given by the call. Rename it."));
     }
     Json line;
     line["step"] = step;
     line["event"] = detail::valid_utf8(name);
     if (fields.is_object()) {
-      for (const Json::Member& member : fields.members()) line[detail::valid_utf8(member.first)] = detail::loggable(member.second);
+      for (const Json::Member& member : fields.members())
+        line[detail::valid_utf8(member.first)] = detail::loggable(member.second);
     }
     file_.line(line.dump());
   }
@@ -111,7 +118,9 @@ class RunLog {
       const Json first = Json::parse(lines.front(), path + ", line 1");
       if (const Json* config = first.find("config")) return *config;
     }
-    throw DataError(str(path, ": found no configuration in the first line; a run log begins with one. Restore the file, or start a new run."));
+    throw DataError(str(path,
+                        ": found no configuration in the first line; a run log begins with one. Restore the file, or "
+                        "start a new run."));
   }
 
   detail::LineFile file_;
@@ -121,7 +130,8 @@ class RunLog {
 class MetricsCsv {
  public:
   /// A new file. Throws IoError where it exists, unless it may be replaced.
-  static MetricsCsv start(std::string path, const std::vector<std::string>& columns, Existing existing = Existing::refuse) {
+  static MetricsCsv start(std::string path, const std::vector<std::string>& columns,
+                          Existing existing = Existing::refuse) {
     MetricsCsv csv(detail::LineFile::create(std::move(path), existing), columns.size());
     csv.file_.line(header(columns));
     return csv;
@@ -133,14 +143,17 @@ class MetricsCsv {
     const std::vector<std::string> lines = detail::complete_lines(path);
     const std::string found = lines.empty() ? std::string() : lines.front();
     if (found != header(columns)) {
-      throw DataError(str(path, ": found the columns '", found, "'; this run writes '", header(columns), "'. Resume with the settings of the first run, or start a new one."));
+      throw DataError(str(path, ": found the columns '", found, "'; this run writes '", header(columns),
+                          "'. Resume with the settings of the first run, or start a new one."));
     }
     detail::keep_lines_until(path, lines, step, [&](std::string_view line, std::size_t number) {
       std::int64_t value = 0;
       const auto result = std::from_chars(line.data(), line.data() + line.size(), value);
       const bool ends = result.ptr == line.data() + line.size() || *result.ptr == ',';
       if (result.ec != std::errc() || !ends) {
-        throw DataError(str(path, ", line ", number, ": found no step at its start; every row needs one. Restore the file, or start a new run."));
+        throw DataError(
+            str(path, ", line ", number,
+                ": found no step at its start; every row needs one. Restore the file, or start a new run."));
       }
       return value;
     });
@@ -150,7 +163,8 @@ class MetricsCsv {
   /// One row. Throws ShapeError for a number of values that differs from the number of columns.
   void row(std::int64_t step, std::span<const double> values) {
     if (values.size() != columns_) {
-      throw ShapeError(str(file_.path(), ": a row has ", values.size(), " values, the header ", columns_, " columns beside the step. Give one value per column; NaN for none."));
+      throw ShapeError(str(file_.path(), ": a row has ", values.size(), " values, the header ", columns_,
+                           " columns beside the step. Give one value per column; NaN for none."));
     }
     std::string line = str(step);
     for (const double value : values) line += std::isfinite(value) ? "," + str(value) : ",";

@@ -33,7 +33,8 @@ class StopSignal {
   /// Throws Error where another StopSignal lives.
   StopSignal() {
     if (live().exchange(true)) {
-      throw Error("StopSignal: a second one was made while the first lives; one is needed per program. Pass the first.");
+      throw Error(
+          "StopSignal: a second one was made while the first lives; one is needed per program. Pass the first.");
     }
     detail::first_signal = 0;
     struct sigaction catching{}, ignoring{};

@@ -42,12 +42,18 @@ struct Cell {
   bool operator==(const Cell&) const = default;
 
   static Cell count(std::int64_t n) { return {format_count(n), n}; }                       // 14,987,722
-  static Cell si(std::int64_t n, int decimals = 1) { return {format_si(static_cast<double>(n), decimals), n}; }  // 313.5 M
+  static Cell si(std::int64_t n, int decimals = 1) {
+    return {format_si(static_cast<double>(n), decimals), n};
+  }                                                                                               // 313.5 M
   static Cell bytes(std::uint64_t n) { return {format_bytes(n), static_cast<std::int64_t>(n)}; }  // 1.30 MiB
   static Cell seconds(double s) { return {format_seconds(s), s}; }                         // 12.3 ms
   static Cell clock(double s) { return {format_clock(s), s}; }                             // 0:14
-  static Cell percent(double fraction, int decimals = 1) { return {format_percent(fraction, decimals), fraction}; }  // 86.2%
-  static Cell points(double difference, int decimals = 1) { return {format_points(difference, decimals), difference}; }  // -0.8
+  static Cell percent(double fraction, int decimals = 1) {
+    return {format_percent(fraction, decimals), fraction};
+  }  // 86.2%
+  static Cell points(double difference, int decimals = 1) {
+    return {format_points(difference, decimals), difference};
+  }                                                                                        // -0.8
   static Cell fixed(double x, int decimals) { return {format_fixed(x, decimals), x}; }     // 0.412
   /// No value here: "-" for people, nothing in files.
   static Cell none() { return {"-", std::monostate{}, true}; }
@@ -110,7 +116,9 @@ inline std::string key_of(const Column& column) { return column.key.empty() ? co
 /// columns are shortened to no less than 12 columns, numbers never. Notes are wrapped.
 inline std::string to_text(const Table& table, std::size_t width = 80, bool utf8 = true) {
   table.validate();
-  const auto clean = [&](std::string_view text) { return utf8 ? detail::printable(text) : detail::ascii(detail::printable(text)); };
+  const auto clean = [&](std::string_view text) {
+    return utf8 ? detail::printable(text) : detail::ascii(detail::printable(text));
+  };
   std::vector<std::vector<std::string>> grid(1);
   for (const Column& column : table.columns) grid[0].push_back(clean(column.title));
   for (const auto& row : table.rows) {
@@ -128,7 +136,8 @@ inline std::string to_text(const Table& table, std::size_t width = 80, bool utf8
   while (total > width) {
     std::size_t widest = count;
     for (std::size_t c = 0; c < count; ++c) {
-      if (table.columns[c].align == Align::left && widths[c] > least && (widest == count || widths[c] > widths[widest])) widest = c;
+      if (table.columns[c].align == Align::left && widths[c] > least && (widest == count || widths[c] > widths[widest]))
+        widest = c;
     }
     if (widest == count) break;
     --widths[widest];

@@ -104,13 +104,15 @@ inline std::string drawing_id(std::string_view content) {
   return id;
 }
 
-inline std::string text_element(double x, double y, std::string_view anchor, std::string_view text, std::string_view more = {}) {
-  return str("<text x=\"", coord(x), "\" y=\"", coord(y), "\"", anchor == "start" ? "" : str(" text-anchor=\"", anchor, "\""), more, ">",
-             escaped(text), "</text>\n");
+inline std::string text_element(double x, double y, std::string_view anchor, std::string_view text,
+                                std::string_view more = {}) {
+  return str("<text x=\"", coord(x), "\" y=\"", coord(y), "\"",
+             anchor == "start" ? "" : str(" text-anchor=\"", anchor, "\""), more, ">", escaped(text), "</text>\n");
 }
 
 inline std::string line_element(double x1, double y1, double x2, double y2, std::string_view css) {
-  return str("<line class=\"", css, "\" x1=\"", coord(x1), "\" y1=\"", coord(y1), "\" x2=\"", coord(x2), "\" y2=\"", coord(y2), "\"/>\n");
+  return str("<line class=\"", css, "\" x1=\"", coord(x1), "\" y1=\"", coord(y1), "\" x2=\"", coord(x2), "\" y2=\"",
+             coord(y2), "\"/>\n");
 }
 
 /// The marker of series `s`: circle, square, triangle, diamond, inverted triangle, cross.
@@ -145,11 +147,13 @@ struct ChartFrame {
   double y(double part) const { return bottom - part * (bottom - top); }
 };
 
-inline std::string open_svg(const ChartFrame& frame, std::string_view title, std::string_view description, SvgForm form) {
+inline std::string open_svg(const ChartFrame& frame, std::string_view title, std::string_view description,
+                            SvgForm form) {
   const double trim = form == SvgForm::embedded ? 12 : 0;  // a page has a margin of its own
   const std::string w = coord(frame.width - trim), h = coord(frame.height);
-  std::string out = str("<svg class=\"ec\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"", coord(trim), " 0 ", w, " ", h, "\" width=\"", w, "\" height=\"", h,
-                        "\" role=\"img\">\n<title>", escaped(title), "</title>\n<desc>", escaped(description), "</desc>\n");
+  std::string out = str("<svg class=\"ec\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"", coord(trim), " 0 ", w, " ",
+                        h, "\" width=\"", w, "\" height=\"", h, "\" role=\"img\">\n<title>", escaped(title),
+                        "</title>\n<desc>", escaped(description), "</desc>\n");
   if (form == SvgForm::file) {
     out += str("<style>\n", chart_css(), "</style>\n<rect class=\"ec-bg\" width=\"", w, "\" height=\"", h, "\"/>\n");
   }
@@ -176,7 +180,9 @@ double draw_legend(std::string& out, const std::vector<std::string>& names, doub
   return names.empty() ? y - legend_row : y;
 }
 
-inline std::string axis_title(const Axis& axis) { return axis.unit.empty() ? axis.title : axis.title + " (" + axis.unit + ")"; }
+inline std::string axis_title(const Axis& axis) {
+  return axis.unit.empty() ? axis.title : axis.title + " (" + axis.unit + ")";
+}
 
 /// Horizontal grid lines with their labels, and the title of the y axis.
 inline std::string draw_y_axis(const ChartFrame& frame, const AxisScale& scale, const Axis& axis) {

@@ -18,7 +18,8 @@ inline std::string escaped(std::string_view text) {
   while (!text.empty()) {
     const CodePoint point = decode_utf8(text);
     const char32_t c = point.value;
-    const bool allowed = point.valid && (c >= 0x20 || c == '\n' || c == '\t') && c != 0x7F && c != 0xFFFE && c != 0xFFFF;
+    const bool allowed =
+        point.valid && (c >= 0x20 || c == '\n' || c == '\t') && c != 0x7F && c != 0xFFFE && c != 0xFFFF;
     if (!allowed) out += '?';
     else if (c == '&') out += "&amp;";
     else if (c == '<') out += "&lt;";

@@ -75,7 +75,8 @@ inline std::string tick_label(double value, double step, double largest, bool pe
   struct Suffix { double factor; std::string_view text; };
   for (const Suffix& suffix : {Suffix{1e12, " T"}, Suffix{1e9, " G"}, Suffix{1e6, " M"}, Suffix{1e3, " k"}}) {
     if (largest < suffix.factor || largest < 1e4) continue;
-    return value == 0 ? "0" : format_fixed(value / suffix.factor, decimals_of(step / suffix.factor)).append(suffix.text);
+    return value == 0 ? "0"
+                      : format_fixed(value / suffix.factor, decimals_of(step / suffix.factor)).append(suffix.text);
   }
   if (largest < 1e-4) return value == 0 ? "0" : scientific(value, 1);
   return format_fixed(value, decimals_of(step));
