@@ -43,7 +43,7 @@ double error_of(const Case& test, int threads, bool prepacked) {
       const auto cell = static_cast<std::size_t>(at);
       if (j >= s.n) {
         expected.add(at, static_cast<double>(c[cell]), 1.0);
-        expected.scale[cell] = 0;  // untouched: no error is allowed
+        expected.scale[cell] = 0;
         continue;
       }
       if (test.store == Store::add) expected.add(at, static_cast<double>(c[cell]), 1.0);

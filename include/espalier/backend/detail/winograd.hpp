@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+// 3 x 3 convolutions of stride 1 by Winograd's minimal filtering: tiles of the map are transformed, each of
+// the transform's points becomes a product over channels, and the results are transformed back. Takes
+// 2.25 (F2) or 4 (F4) times fewer products than the definition.
+#pragma once
+
+#include <algorithm>
+
+#include <espalier/backend/detail/pack.hpp>
+#include <espalier/backend/detail/thread_pool.hpp>
+#include <espalier/backend/detail/tile.hpp>
+#include <espalier/backend/detail/winograd_transform.hpp>
+#include <espalier/backend/detail/workspace.hpp>
+
+namespace espalier::detail {
+
+constexpr bool winograd_applies(const ConvShape& s) {
+  return s.kernel_h == 3 && s.kernel_w == 3 && s.stride_h == 1 && s.stride_w == 1 && s.groups == 1 && s.pad_h <= 2 &&
+         s.pad_w <= 2 && s.out_h() > 0 && s.out_w() > 0;
+}
+
+/// One map cut into tiles of o x o; tile t of the batch covers rows from y(t), columns from x(t) of the output.
+template <int o>
+struct TileGrid {
+  Index h, w, rows, columns, count;
+  TileGrid(Index n, Index map_h, Index map_w)
+      : h(map_h), w(map_w), rows(ceil_div(map_h, o)), columns(ceil_div(map_w, o)), count(n * rows * columns) {}
+  Index image(Index t) const { return t / (rows * columns); }
+  Index y(Index t) const { return t / columns % rows * o; }
+  Index x(Index t) const { return t % columns * o; }
+};
+
+/// The distance between the rows of a transformed operand: whole vectors, never a multiple of a page.
+constexpr Index winograd_stride(Index channels) {
+  return simd::padded(channels) + (simd::padded(channels) % 256 == 0 ? simd::lanes : 0);
+}
+
+/// Reads the size x size pixels whose corner is (y, x) of an image [h, w, channels], zeros outside, applies F, and writes
+/// point i of the transform to out + i * plane.
+template <int size, int points, void (*F)(const simd::Vec*, simd::Vec*)>
+void transform_tile(const float* image, Index h, Index w, Index channels, Index y, Index x, const float* zeros, float* out,
+                    Index plane) {
+  const float* pixel[size][size];
+  for (Index i = 0; i < size; ++i)
+    for (Index j = 0; j < size; ++j)
+      pixel[i][j] = y + i < 0 || y + i >= h || x + j < 0 || x + j >= w ? zeros : image + ((y + i) * w + x + j) * channels;
+  for (Index c = 0; c < channels; c += simd::lanes) {
+    simd::Vec in[size][size], result[points][points];
+    const Index width = std::min<Index>(simd::lanes, channels - c);
+    for (int i = 0; i < size; ++i)
+      for (int j = 0; j < size; ++j) in[i][j] = width == simd::lanes ? simd::load(pixel[i][j] + c) : simd::load_n(pixel[i][j] + c, width);
+    transform_square<size, points, F>(in, result);
+    for (int i = 0; i < points; ++i)
+      for (int j = 0; j < points; ++j) simd::store(out + (i * points + j) * plane + c, result[i][j]);
+  }
+}
+
+/// Transforms back the tile whose points are at m + i * plane and writes what lies inside the map [h, w, channels].
+template <int o>
+void write_tile(const float* m, Index plane, float* image, Index h, Index w, Index channels, Index y, Index x,
+                const Epilogue& epilogue, bool add) {
+  constexpr int size = Winograd<o>::size;
+  for (Index c = 0; c < channels; c += simd::lanes) {
+    simd::Vec in[size][size], result[o][o];
+    const Index width = std::min<Index>(simd::lanes, channels - c);
+    for (int i = 0; i < size; ++i)
+      for (int j = 0; j < size; ++j) in[i][j] = simd::load(m + (i * size + j) * plane + c);
+    transform_square<size, o, Winograd<o>::output_>(in, result);
+    const simd::Vec bias = epilogue.bias != nullptr ? simd::load_n(epilogue.bias + c, width) : simd::Vec{};
+    const bool cut = epilogue.activation == Activation::relu;
+    for (int i = 0; i < o; ++i)
+      for (int j = 0; j < o; ++j) {
+        if (y + i >= h || x + j >= w) continue;
+        float* to = image + ((y + i) * w + x + j) * channels + c;
+        simd::Vec v = result[i][j];
+        if (add) v = simd::load_n(to, width) + v;
+        v = v + bias;
+        if (cut) v = simd::relu(v);
+        simd::store_n(to, v, width);
+      }
+  }
+}
+
+/// The convolution that a Winograd product computes: forward from x to y, or backward from dy to dx.
+struct WinogradMap {
+  Index n, in_h, in_w, in, out_h, out_w, out, pad_h, pad_w;
+  static WinogradMap forward(const ConvShape& s) {
+    return {s.n, s.h, s.w, s.in, s.out_h(), s.out_w(), s.out, s.pad_h, s.pad_w};
+  }
+  static WinogradMap backward(const ConvShape& s) {
+    return {s.n, s.out_h(), s.out_w(), s.out, s.h, s.w, s.in, 2 - s.pad_h, 2 - s.pad_w};
+  }
+};
+
+/// Floats that transformed weights take.
+template <int o>
+constexpr Index winograd_weights_size(Index k, Index n) {
+  return Winograd<o>::size * Winograd<o>::size * packed_size(k, n);
+}
+
+/// Transforms weights [3, 3, in, out] and packs each point as the B of a product: [in, out] for the forward
+/// direction, else [out, in] of the kernel turned by half a turn.
+template <int o>
+void pack_winograd_weights(ThreadPool& pool, Workspace& ws, const ConvShape& s, const float* w, bool forward, float* u) {
+  constexpr int size = Winograd<o>::size;
+  constexpr Index lanes = simd::lanes;
+  const Index k = forward ? s.in : s.out, n = forward ? s.out : s.in, plane = packed_size(k, n);
+  const auto transform = [&](Index in, Index out, simd::Vec (&result)[size][size]) {
+    const Index width = std::min<Index>(lanes, s.out - out);
+    simd::Vec g[3][3];
+    for (int i = 0; i < 3; ++i)
+      for (int j = 0; j < 3; ++j) {
+        const int tap = forward ? i * 3 + j : 8 - (i * 3 + j);
+        g[i][j] = simd::load_n(w + (tap * s.in + in) * s.out + out, width);
+      }
+    transform_square<3, size, Winograd<o>::weight>(g, result);
+  };
+  if (forward) {
+    const Index step = std::max<Index>(1, 2048 / std::max<Index>(1, s.out));
+    pool.run(ceil_div(s.in, step), [&](Index block, int) {
+      simd::Vec result[size][size];
+      for (Index in = block * step; in < std::min(s.in, (block + 1) * step); ++in)
+        for (Index out = 0; out < s.out; out += lanes) {
+          transform(in, out, result);
+          const Index panel = out / tile_columns * tile_columns;
+          float* to = u + panel * k + in * panel_width(n, panel) + (out - panel);
+          for (int i = 0; i < size; ++i)
+            for (int j = 0; j < size; ++j) simd::store(to + (i * size + j) * plane, result[i][j]);
+        }
+    });
+  } else {
+    pool.run(ceil_div(s.in, lanes), [&](Index block, int worker) {
+      float* square = ws.get<float>(worker, 1, size * size * lanes * lanes);
+      simd::Vec result[size][size];
+      const Index in = block * lanes, rows = std::min<Index>(lanes, s.in - in);
+      for (Index out = 0; out < s.out; out += lanes) {
+        for (Index r = 0; r < rows; ++r) {
+          transform(in + r, out, result);
+          for (int i = 0; i < size; ++i)
+            for (int j = 0; j < size; ++j) simd::store(square + ((i * size + j) * lanes + r) * lanes, result[i][j]);
+        }
+        const Index panel = in / tile_columns * tile_columns, width = panel_width(n, panel);
+        for (int i = 0; i < size * size; ++i)
+          transpose_block(square + i * lanes * lanes, lanes, rows, std::min<Index>(lanes, s.out - out),
+                          u + i * plane + panel * k + out * width + (in - panel), width);
+      }
+    });
+  }
+}
+
+/// rows x k times packed k x n.
+inline void multiply_panels(const float* a, Index a_stride, Index rows, const float* panels, Index k, Index n, float* c,
+                            Index c_stride) {
+  const Pieces pieces = Pieces::at_most(rows, tile_rows);
+  Tile t;
+  t.a_stride = a_stride, t.c_stride = c_stride, t.k = k;
+  for (Index j = 0; j < n; j += tile_columns) {
+    t.b = panels + j * k, t.b_stride = panel_width(n, j);
+    t.columns = t.b_stride;
+    for (Index r = 0; r < pieces.pieces; ++r) {
+      t.a = a + pieces.begin(r) * a_stride;
+      t.c = c + pieces.begin(r) * c_stride + j;
+      tile_kernel<ALayout::rows>(pieces.size(r), t.columns)(t);
+    }
+  }
+}
+
+/// y (+)= epilogue(x * w) for transformed weights `u`. Many tiles: each block takes its tiles through all three
+/// steps, in cache. Few tiles: one step after the other over all of them, so that the weights are read once.
+template <int o>
+void winograd_convolve(ThreadPool& pool, Workspace& ws, const WinogradMap& s, const float* x, const float* u, float* y,
+                       const Epilogue& epilogue, Store store) {
+  constexpr int size = Winograd<o>::size, points = size * size;
+  const TileGrid<o> grid(s.n, s.out_h, s.out_w);
+  const Index v_stride = winograd_stride(s.in), m_stride = winograd_stride(s.out), u_plane = packed_size(s.in, s.out);
+  float* zeros = ws.shared<float>(2, simd::padded(s.in));
+  std::fill_n(zeros, simd::padded(s.in), 0.0f);
+  const auto in = [&](Index t, float* v, Index plane) {
+    transform_tile<size, size, Winograd<o>::input>(x + grid.image(t) * s.in_h * s.in_w * s.in, s.in_h, s.in_w, s.in,
+                                                   grid.y(t) - s.pad_h, grid.x(t) - s.pad_w, zeros, v, plane);
+  };
+  const auto out = [&](Index t, const float* m, Index plane) {
+    write_tile<o>(m, plane, y + grid.image(t) * s.out_h * s.out_w * s.out, s.out_h, s.out_w, s.out, grid.y(t), grid.x(t), epilogue,
+                  store == Store::add);
+  };
+  constexpr Index chunk = 2 * tile_rows;
+  if (grid.count >= 16 * chunk) {
+    pool.run(ceil_div(grid.count, chunk), [&](Index block, int worker) {
+      const Index first = block * chunk, tiles = std::min(chunk, grid.count - first);
+      float* v = ws.get<float>(worker, 2, points * chunk * v_stride);
+      float* m = ws.get<float>(worker, 3, points * chunk * m_stride);
+      for (Index t = 0; t < tiles; ++t) in(first + t, v + t * v_stride, chunk * v_stride);
+      for (int p = 0; p < points; ++p)
+        multiply_panels(v + p * chunk * v_stride, v_stride, tiles, u + p * u_plane, s.in, s.out, m + p * chunk * m_stride, m_stride);
+      for (Index t = 0; t < tiles; ++t) out(first + t, m + t * m_stride, chunk * m_stride);
+    });
+    return;
+  }
+  float* v = ws.shared<float>(3, points * grid.count * v_stride);
+  float* m = ws.shared<float>(4, points * grid.count * m_stride);
+  pool.run(grid.count, [&](Index t, int) { in(t, v + t * v_stride, grid.count * v_stride); });
+  pool.run(points, [&](Index p, int) {
+    multiply_panels(v + p * grid.count * v_stride, v_stride, grid.count, u + p * u_plane, s.in, s.out,
+                    m + p * grid.count * m_stride, m_stride);
+  });
+  pool.run(grid.count, [&](Index t, int) { out(t, m + t * m_stride, grid.count * m_stride); });
+}
+
+}  // namespace espalier::detail
