@@ -16,6 +16,19 @@ enum class Layout {
   convolution,  // inside [kernel_h, kernel_w, in, out], outside [out, in, kernel_h, kernel_w]
 };
 
+/// How a weight starts. fan_in and fan_out count the weights that feed one output and that one input feeds.
+enum class Init {
+  zeros,
+  ones,
+  half,              // 0.5: the batch norm scale of the rethinking paper's VGG
+  he_normal_fan_in,  // N(0, 2 / fan_in)   (He et al. 2015, eq. 10)
+  he_normal_fan_out, // N(0, 2 / fan_out)  (He et al. 2015, eq. 14)
+  xavier_normal,     // N(0, 2 / (fan_in + fan_out))  (Glorot & Bengio 2010; the lottery ticket paper)
+  uniform_fan_in,    // U(-1/sqrt(fan_in), 1/sqrt(fan_in)), PyTorch's default for layers
+  normal_1e_2,       // N(0, 0.01^2)
+  normal_2e_2,       // N(0, 0.02^2): BERT
+};
+
 /// A tensor on the host, in the outside layout, row-major.
 struct HostTensor {
   Shape shape{0};
@@ -31,9 +44,10 @@ struct Parameter {
   Tensor<B> gradient{};
   bool has_gradient = false;
   Layout layout = Layout::plain;
+  Init init = Init::zeros;  // how it starts, should it start again
 
   Parameter() = default;
-  Parameter(Tensor<B> initial, Layout outside) : value(std::move(initial)), layout(outside) {}
+  Parameter(Tensor<B> initial, Layout outside, Init start = Init::zeros) : value(std::move(initial)), layout(outside), init(start) {}
 
   /// The shape that files, plans and masks see.
   Shape outside_shape() const;
@@ -43,6 +57,7 @@ struct Parameter {
 template <Backend B>
 struct Buffer {
   Tensor<B> value{};
+  Init init = Init::zeros;
 };
 
 /// A count that is part of a layer's structure and follows pruning, such as the zero channels that a

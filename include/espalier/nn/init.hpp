@@ -10,19 +10,6 @@
 
 namespace espalier {
 
-/// How a weight starts. fan_in and fan_out count the weights that feed one output and that one input feeds.
-enum class Init {
-  zeros,
-  ones,
-  half,              // 0.5: the batch norm scale of the rethinking paper's VGG
-  he_normal_fan_in,  // N(0, 2 / fan_in)   (He et al. 2015, eq. 10)
-  he_normal_fan_out, // N(0, 2 / fan_out)  (He et al. 2015, eq. 14)
-  xavier_normal,     // N(0, 2 / (fan_in + fan_out))  (Glorot & Bengio 2010; the lottery ticket paper)
-  uniform_fan_in,    // U(-1/sqrt(fan_in), 1/sqrt(fan_in)), PyTorch's default for layers
-  normal_1e_2,       // N(0, 0.01^2)
-  normal_2e_2,       // N(0, 0.02^2): BERT
-};
-
 /// A host tensor of an outside shape. For biases pass the fan of the weight they belong to.
 inline HostTensor initial(const Shape& outside_shape, Init init, Rng& rng, double fan_in, double fan_out) {
   HostTensor t{outside_shape, std::vector<float>(static_cast<std::size_t>(outside_shape.count()))};
@@ -51,7 +38,7 @@ Parameter<B> initial_parameter(B& b, const Shape& outside_shape, Layout layout, 
   for (int axis = 2; axis < outside_shape.rank(); ++axis) taps *= static_cast<double>(outside_shape[axis]);
   const double fan_in = (outside_shape.rank() > 1 ? static_cast<double>(outside_shape[1]) : 1) * taps;
   const double fan_out = static_cast<double>(outside_shape[0]) * taps;
-  return Parameter<B>(from_host(b, initial(outside_shape, init, rng, fan_in, fan_out), layout), layout);
+  return Parameter<B>(from_host(b, initial(outside_shape, init, rng, fan_in, fan_out), layout), layout, init);
 }
 
 }  // namespace espalier

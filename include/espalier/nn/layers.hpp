@@ -45,7 +45,8 @@ struct Conv2d {
     weight = initial_parameter(b, {out, in / split, o.kernel, o.kernel}, Layout::convolution, o.init, rng);
     if (o.bias != Bias::none) {
       const double fan_in = static_cast<double>(in / split * o.kernel * o.kernel);
-      bias = Parameter<B>(from_host(b, initial({out}, o.bias == Bias::zeros ? Init::zeros : Init::uniform_fan_in, rng, fan_in, fan_in), Layout::plain), Layout::plain);
+      const Init start = o.bias == Bias::zeros ? Init::zeros : Init::uniform_fan_in;
+      bias = Parameter<B>(from_host(b, initial({out}, start, rng, fan_in, fan_in), Layout::plain), Layout::plain, start);
     }
   }
 
@@ -78,7 +79,8 @@ struct Linear {
   Linear(B& b, Index in, Index out, const LinearOptions& o, Rng& rng) : weight(initial_parameter(b, {out, in}, Layout::linear, o.init, rng)) {
     if (o.bias != Bias::none) {
       const double fan_in = static_cast<double>(in);
-      bias = Parameter<B>(from_host(b, initial({out}, o.bias == Bias::zeros ? Init::zeros : Init::uniform_fan_in, rng, fan_in, fan_in), Layout::plain), Layout::plain);
+      const Init start = o.bias == Bias::zeros ? Init::zeros : Init::uniform_fan_in;
+      bias = Parameter<B>(from_host(b, initial({out}, start, rng, fan_in, fan_in), Layout::plain), Layout::plain, start);
     }
   }
 
@@ -107,9 +109,9 @@ struct BatchNorm {
   BatchNorm(B& b, Index channels, Init gamma = Init::ones)
       : bias(Tensor<B>::zeros(b, {channels}), Layout::plain),
         running_mean{Tensor<B>::zeros(b, {channels})},
-        running_var{Tensor<B>::full(b, {channels}, typename B::Scalar{1})} {
+        running_var{Tensor<B>::full(b, {channels}, typename B::Scalar{1}), Init::ones} {
     Rng unused(0);
-    weight = Parameter<B>(from_host(b, initial({channels}, gamma, unused, 1, 1), Layout::plain), Layout::plain);
+    weight = Parameter<B>(from_host(b, initial({channels}, gamma, unused, 1, 1), Layout::plain), Layout::plain, gamma);
   }
 
   template <class Self, class Visit>
@@ -153,7 +155,7 @@ struct LayerNorm {
 
   LayerNorm() = default;
   LayerNorm(B& b, Index channels, double epsilon = 1e-5)
-      : weight(Tensor<B>::full(b, {channels}, typename B::Scalar{1}), Layout::plain), bias(Tensor<B>::zeros(b, {channels}), Layout::plain), eps(epsilon) {}
+      : weight(Tensor<B>::full(b, {channels}, typename B::Scalar{1}), Layout::plain, Init::ones), bias(Tensor<B>::zeros(b, {channels}), Layout::plain), eps(epsilon) {}
 
   template <class Self, class Visit>
   static void members(Self& self, Visit&& visit) {

@@ -125,7 +125,7 @@ M shrink(B& b, const M& net, const Plan& plan) {
       HostTensor host = to_host(b, member);
       for (const auto& [axis, removed] : found->second) host = detail::without(host, axis, removed);
       if constexpr (requires { member.layout; }) {
-        member = {from_host(b, host, member.layout), member.layout};
+        member = {from_host(b, host, member.layout), member.layout, member.init};
       } else {
         member.value = from_host(b, host, Layout::plain);
       }

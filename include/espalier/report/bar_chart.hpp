@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "espalier/error.hpp"
@@ -139,6 +140,99 @@ inline std::string bar_patterns(std::size_t series, const std::string& id) {
   return out.empty() ? out : "<defs>\n" + out + "</defs>\n";
 }
 
+/// Where everything of a bar chart goes.
+struct BarDrawing {
+  BarDrawing(const BarChart& bar_chart, std::string pattern_prefix)
+      : chart(bar_chart), id(std::move(pattern_prefix)), decimals(bar_decimals(chart)) {
+    double least = 0, most = 0;
+    for_each_value([&](double v) {
+      least = std::min(least, v);
+      most = std::max(most, v);
+      widest_number = std::max(widest_number, text_width(bar_number(chart.y, v, decimals), 10));
+    });
+    y = linear_scale(least, most > least ? most : least + 1, 5, true, chart.y.whole, chart.y.percent);
+    frame.width = chart.width;
+    frame.right = chart.width - 24;
+    place_names();
+    bars = static_cast<double>(std::max<std::size_t>(chart.series.size(), 1));
+    nested = chart.layout == BarLayout::nested;
+    bar = std::min(slot() * 0.8 / (nested ? 1 : bars), 48.0);
+  }
+
+  template <class F>
+  void for_each_value(F&& f) const {
+    for (const BarSeries& s : chart.series) {
+      for (const double v : s.values) {
+        if (std::isfinite(v)) f(v);
+      }
+    }
+  }
+
+  /// Pixels that belong to one category.
+  double slot() const {
+    return (frame.right - frame.left) / static_cast<double>(std::max<std::size_t>(chart.categories.size(), 1));
+  }
+  double middle(std::size_t category) const { return frame.left + (static_cast<double>(category) + 0.5) * slot(); }
+
+  /// A turned first name may reach past the left edge. Moving the plot makes the slots narrower: look again.
+  void place_names() {
+    const double room = left_room(y, chart.y), most_left = std::max(room, chart.width / 3);
+    frame.left = room;
+    for (int i = 0; i < 4; ++i) {
+      names = layout_names(chart.categories, slot(), most_left + slot() / 2 - chart_margin);
+      if (i < 3) frame.left = std::clamp(names.overhang - slot() / 2 + chart_margin, room, most_left);
+    }
+  }
+
+  std::string draw_sample(std::size_t s, double left, double centre) const {
+    return str("<rect ", bar_attributes(s, id), " x=\"", coord(left + 8), "\" y=\"", coord(centre - 6),
+               "\" width=\"22\" height=\"12\"/>\n");
+  }
+
+  std::string draw_bar(std::size_t category, std::size_t s) const {
+    const double value = chart.series[s].values[category];
+    if (!std::isfinite(value)) return {};
+    const double place = static_cast<double>(s), gap = bar > 6 ? 1 : 0;
+    const double wide = nested ? bar * (1 - 0.8 * place / bars) : bar - gap;
+    const double left = middle(category) + (nested ? -wide / 2 : (place - bars / 2) * bar + gap / 2);
+    const double zero = frame.y(y.part(0)), end = frame.y(y.part(value));
+    const std::string shown = bar_number(chart.y, value, decimals);
+    std::string out =
+        str("<rect ", bar_attributes(s, id), " x=\"", coord(left), "\" y=\"", coord(std::min(zero, end)), "\" width=\"",
+            coord(wide), "\" height=\"", coord(std::fabs(zero - end)), bar < 8 ? "\" style=\"stroke-width:.5\"" : "\"",
+            "><title>", escaped(chart.categories[category]), ", ", escaped(chart.series[s].name), ": ", shown,
+            "</title></rect>\n");
+    if (!nested && widest_number + 4 <= bar) {
+      out += text_element(left + wide / 2, value < 0 ? end + 12 : end - 4, "middle", shown, " class=\"ec-small\"");
+    }
+    return out;
+  }
+
+  std::string draw_name(std::size_t category) const {
+    if (category % names.every != 0) return {};
+    const std::string name = fit_text(chart.categories[category], names.longest);
+    if (names.angle == 0) return text_element(middle(category), frame.bottom + 18, "middle", name);
+    const double x = middle(category) + (names.angle == 90 ? 4 : 3), under = frame.bottom + 12;
+    return text_element(x, under, "end", name,
+                        str(" transform=\"rotate(-", names.angle, ' ', coord(x), ' ', coord(under), ")\""));
+  }
+
+  std::string draw_x_title() const {
+    if (chart.category_title.empty()) return {};
+    const std::string thinned = names.every > 1 ? str(" (one name in ", names.every, " shown)") : "";
+    return centred(frame, frame.height - 12, chart.category_title + thinned);
+  }
+
+  const BarChart& chart;
+  std::string id;  // what the names of patterns begin with
+  int decimals;    // of the numbers on the bars
+  double widest_number = 0, bars = 1, bar = 0;
+  bool nested = false;
+  AxisScale y;
+  ChartFrame frame;
+  NameLayout names;
+};
+
 }  // namespace detail
 
 /// The data behind the drawing, one row per category and one column per series.
@@ -158,117 +252,26 @@ inline std::string to_csv(const BarChart& chart) {
 /// The drawing. Equal charts give equal bytes.
 inline std::string to_svg(const BarChart& chart, SvgForm form = SvgForm::file) {
   chart.validate();
-  double least = 0, most = 0;
-  for (const BarSeries& s : chart.series) {
-    for (const double v : s.values) {
-      if (!std::isfinite(v)) continue;
-      least = std::min(least, v);
-      most = std::max(most, v);
-    }
-  }
-  const detail::AxisScale y =
-      detail::linear_scale(least, most > least ? most : least + 1, 5, true, chart.y.whole, chart.y.percent);
-  const std::string id = detail::drawing_id(chart.title + to_csv(chart));
-  const std::size_t count = chart.categories.size();
-  const auto slots = static_cast<double>(std::max<std::size_t>(count, 1));
-
-  detail::ChartFrame frame;
-  frame.width = chart.width;
-  frame.right = chart.width - 24;
-  const double room = detail::left_room(y, chart.y);
-  frame.left = room;
-  // A turned first name may reach past the left edge. Moving the plot makes the slots narrower: look again.
-  const double most_left = std::max(room, chart.width / 3);
-  const auto name_layout = [&] {
-    const double slot = (frame.right - frame.left) / slots;
-    return detail::layout_names(chart.categories, slot, most_left + slot / 2 - detail::chart_margin);
-  };
-  detail::NameLayout names = name_layout();
-  for (int i = 0; i < 3; ++i) {
-    const double wanted = names.overhang - (frame.right - frame.left) / slots / 2 + detail::chart_margin;
-    frame.left = std::clamp(wanted, room, most_left);
-    names = name_layout();
-  }
-  const double slot = (frame.right - frame.left) / slots;
-
-  std::string legend;
-  std::vector<std::string> series_names;
-  if (chart.series.size() > 1) for (const BarSeries& s : chart.series) series_names.push_back(s.name);
-  const double above = chart.title.empty() ? 4 : detail::title_baseline;
-  const double below =
-      detail::draw_legend(legend, series_names, chart.width, above + detail::legend_row + 2,
-                          [&](std::size_t s, double left, double middle) {
-                            return str("<rect ", detail::bar_attributes(s, id), " x=\"", detail::coord(left + 8),
-                                       "\" y=\"", detail::coord(middle - 6), "\" width=\"22\" height=\"12\"/>\n");
-                          });
-  frame.top = below + 20;
-  frame.bottom = frame.top + chart.plot_height;
-  const bool titled = !chart.category_title.empty();
-  frame.height = frame.bottom + 8 + names.height + (titled ? 22 : 0) + 10;
+  detail::BarDrawing drawing(chart, detail::drawing_id(chart.title + to_csv(chart)));
+  detail::ChartFrame& frame = drawing.frame;
+  const std::string head = detail::draw_head(
+      frame, chart.title, detail::series_names(chart.series), chart.plot_height,
+      [&](std::size_t s, double left, double middle) { return drawing.draw_sample(s, left, middle); });
+  frame.height = frame.bottom + drawing.names.height + (chart.category_title.empty() ? 18 : 40);
 
   std::string out = detail::open_svg(frame, chart.title,
                                      chart.description.empty() ? detail::described(chart) : chart.description, form);
-  out += detail::bar_patterns(chart.series.size(), id);
-  if (!chart.title.empty()) {
-    out += detail::text_element(detail::chart_margin, detail::title_baseline - 4, "start",
-                                detail::fit_text(chart.title, chart.width - 2 * detail::chart_margin, 15),
-                                " class=\"ec-title\"");
+  out += detail::bar_patterns(chart.series.size(), drawing.id) + head;
+  out += detail::draw_y_axis(frame, drawing.y, chart.y);
+  for (std::size_t c = 0; c < chart.categories.size(); ++c) {
+    for (std::size_t s = 0; s < chart.series.size(); ++s) out += drawing.draw_bar(c, s);
+    out += drawing.draw_name(c);
   }
-  out += legend + detail::draw_y_axis(frame, y, chart.y);
-
-  const auto bars = static_cast<double>(std::max<std::size_t>(chart.series.size(), 1));
-  const bool nested = chart.layout == BarLayout::nested;
-  const double bar = std::min(slot * 0.8 / (nested ? 1 : bars), 48.0), gap = bar > 6 ? 1 : 0;
-  const int decimals = detail::bar_decimals(chart);
-  double widest_number = 0;
-  for (const BarSeries& s : chart.series) {
-    for (const double v : s.values) {
-      if (std::isfinite(v))
-        widest_number = std::max(widest_number, detail::text_width(detail::bar_number(chart.y, v, decimals), 10));
-    }
+  const double zero = frame.y(drawing.y.part(0));
+  out += detail::line_element(frame.left, zero, frame.right, zero, "ec-axis") + drawing.draw_x_title();
+  if (chart.categories.empty() || chart.series.empty()) {
+    out += detail::centred(frame, (frame.top + frame.bottom) / 2, "no data");
   }
-  const std::string_view thin = bar < 8 ? "\" style=\"stroke-width:.5\"" : "\"";
-  const bool numbers = !nested && widest_number + 4 <= bar;
-  const double zero = frame.y(y.part(0));
-  for (std::size_t c = 0; c < count; ++c) {
-    const double middle = frame.left + (static_cast<double>(c) + 0.5) * slot;
-    for (std::size_t s = 0; s < chart.series.size(); ++s) {
-      const double value = chart.series[s].values[c];
-      if (!std::isfinite(value)) continue;
-      const auto place = static_cast<double>(s);
-      const double wide =
-          nested ? bar * (1 - place / bars) + 0.2 * bar * place / bars : bar - gap;  // nested: 1, ..., at least 0.2
-      const double left = nested ? middle - wide / 2 : middle + (place - bars / 2) * bar + gap / 2;
-      const double end = frame.y(y.part(value));
-      const std::string shown = detail::bar_number(chart.y, value, decimals);
-      out += str("<rect ", detail::bar_attributes(s, id), " x=\"", detail::coord(left), "\" y=\"",
-                 detail::coord(std::min(zero, end)), "\" width=\"", detail::coord(wide), "\" height=\"",
-                 detail::coord(std::fabs(zero - end)), thin, "><title>", detail::escaped(chart.categories[c]), ", ",
-                 detail::escaped(chart.series[s].name), ": ", shown, "</title></rect>\n");
-      if (numbers)
-        out += detail::text_element(left + wide / 2, value < 0 ? end + 12 : end - 4, "middle", shown,
-                                    " class=\"ec-small\"");
-    }
-    if (c % names.every != 0) continue;
-    const std::string name = detail::fit_text(chart.categories[c], names.longest);
-    const double under = frame.bottom + (names.angle == 0 ? 18 : 12);
-    if (names.angle == 0) {
-      out += detail::text_element(middle, under, "middle", name);
-    } else {
-      const double x = middle + (names.angle == 90 ? 4 : 3);
-      out += detail::text_element(
-          x, under, "end", name,
-          str(" transform=\"rotate(-", names.angle, ' ', detail::coord(x), ' ', detail::coord(under), ")\""));
-    }
-  }
-  out += detail::line_element(frame.left, zero, frame.right, zero, "ec-axis");
-  if (titled) {
-    const std::string thinned = names.every > 1 ? str(" (one name in ", names.every, " shown)") : "";
-    out += detail::text_element((frame.left + frame.right) / 2, frame.height - 12, "middle",
-                                detail::fit_text(chart.category_title + thinned, frame.right - frame.left));
-  }
-  if (count == 0 || chart.series.empty())
-    out += detail::text_element((frame.left + frame.right) / 2, (frame.top + frame.bottom) / 2, "middle", "no data");
   return out + "</svg>\n";
 }
 

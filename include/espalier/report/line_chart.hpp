@@ -134,113 +134,127 @@ inline std::vector<std::size_t> visible_points(const Series& s, const AxisScale&
   return keep;
 }
 
-inline std::string draw_series(const LineChart& chart, std::size_t index, const ChartFrame& frame, const AxisScale& x,
-                               const AxisScale& y) {
-  const Series& s = chart.series[index];
-  const std::string color = str(index % chart_colors);
-  const auto at = [&](std::size_t i, double value) {
+/// Where everything of a line chart goes.
+struct LineDrawing {
+  explicit LineDrawing(const LineChart& line_chart) : chart(line_chart) {
+    for (const Series& s : chart.series) {
+      for (std::size_t i = 0; i < s.x.size(); ++i) {
+        xs.add(chart.x, s.x[i]);
+        ys.add(chart.y, s.y[i]);
+        if (s.low.empty()) continue;
+        ys.add(chart.y, s.low[i]);
+        ys.add(chart.y, s.high[i]);
+      }
+    }
+    y = scale_for(chart.y, ys, 5, true);
+    frame.width = chart.width;
+    frame.left = left_room(y, chart.y);
+    frame.right = chart.width - 24;
+    x = x_scale(chart.x, xs, frame.right - frame.left);
+    if (!x.ticks.empty()) frame.right = chart.width - std::max(24.0, text_width(x.ticks.back().label) / 2 + 6);
+  }
+
+  bool empty() const { return !xs.any || !ys.any; }
+  bool visible(const Series& s, std::size_t i, double value) const {
+    return shows(chart.x, s.x[i]) && shows(chart.y, value);
+  }
+  std::string at(const Series& s, std::size_t i, double value) const {
     return str(coord(frame.x(x.part(s.x[i]))), ' ', coord(frame.y(y.part(value))));
-  };
-  const auto visible = [&](std::size_t i, double value) { return shows(chart.x, s.x[i]) && shows(chart.y, value); };
-  const std::vector<std::size_t> points = visible_points(s, x, frame.right - frame.left);
-  std::string out;
-  if (!s.low.empty()) {
-    for (std::size_t k = 0; k < points.size();) {
-      std::vector<std::size_t> run;  // one piece of the band
-      for (; k < points.size() && visible(points[k], s.low[points[k]]) && visible(points[k], s.high[points[k]]); ++k)
-        run.push_back(points[k]);
-      if (run.empty()) { ++k; continue; }
-      std::string d;
-      for (const std::size_t i : run) d += (d.empty() ? "M" : "L") + at(i, s.high[i]);
-      for (std::size_t i = run.size(); i-- > 0;) d += "L" + at(run[i], s.low[run[i]]);
-      out += str("<path class=\"ec-band ec-f", color, "\" d=\"", d, "Z\"/>\n");
-    }
   }
-  if (s.connected) {
-    std::string d;
-    bool pen_up = true;
+
+  std::string draw_x_axis() const {
+    std::string out = line_element(frame.left, frame.bottom, frame.right, frame.bottom, "ec-axis");
+    for (const AxisTick& tick : x.ticks) {
+      const double place = frame.x(x.part(tick.at));
+      out += line_element(place, frame.bottom, place, frame.bottom + 5, "ec-axis");
+      out += text_element(place, frame.bottom + 18, "middle", tick.label);
+    }
+    const std::string title = axis_title(chart.x);
+    return title.empty() ? out : out + centred(frame, frame.bottom + 40, title);
+  }
+
+  /// The area between low and high, one piece between two gaps.
+  std::string draw_band(std::size_t index, const std::vector<std::size_t>& points) const {
+    const Series& s = chart.series[index];
+    std::string out, there, back;
+    const auto close = [&] {
+      if (!there.empty())
+        out += str("<path class=\"ec-band ec-f", index % chart_colors, "\" d=\"M", there, back, "Z\"/>\n");
+      there.clear();
+      back.clear();
+    };
     for (const std::size_t i : points) {
-      if (!visible(i, s.y[i])) { pen_up = true; continue; }
-      d += (pen_up ? "M" : "L") + at(i, s.y[i]);
-      pen_up = false;
+      if (!visible(s, i, s.low[i]) || !visible(s, i, s.high[i])) {
+        close();
+        continue;
+      }
+      there += (there.empty() ? "" : "L") + at(s, i, s.high[i]);
+      back.insert(0, "L" + at(s, i, s.low[i]));
     }
+    close();
+    return out;
+  }
+
+  std::string draw_line(std::size_t index, const std::vector<std::size_t>& points) const {
+    const Series& s = chart.series[index];
+    std::string d;
+    bool drawing = false;
+    for (const std::size_t i : points) {
+      const bool shown = visible(s, i, s.y[i]);
+      if (shown) d += (drawing ? "L" : "M") + at(s, i, s.y[i]);
+      drawing = shown;
+    }
+    if (d.empty()) return d;
     const std::string_view thin = points.size() > 200 ? " style=\"stroke-width:1.2\"" : "";
-    if (!d.empty()) out += str("<path class=\"ec-line ec-s", color, "\"", thin, dashes(index), " d=\"", d, "\"/>\n");
+    return str("<path class=\"ec-line ec-s", index % chart_colors, "\"", thin, dashes(index), " d=\"", d, "\"/>\n");
   }
-  // Markers at every point while there are few; else at about ten places, each series at its own.
-  const std::size_t every = !s.connected || points.size() <= 25 ? 1 : points.size() / 10;
-  const std::size_t first = every > 1 ? index % chart_colors * every / chart_colors : 0;
-  for (std::size_t k = first; k < points.size(); k += every) {
-    const std::size_t i = points[k];
-    if (visible(i, s.y[i])) out += marker(index, frame.x(x.part(s.x[i])), frame.y(y.part(s.y[i])));
+
+  /// At every point while there are few; else at about ten places, each series at its own.
+  std::string draw_markers(std::size_t index, const std::vector<std::size_t>& points) const {
+    const Series& s = chart.series[index];
+    const std::size_t every = !s.connected || points.size() <= 25 ? 1 : points.size() / 10;
+    std::string out;
+    for (std::size_t k = every > 1 ? index % chart_colors * every / chart_colors : 0; k < points.size(); k += every) {
+      const std::size_t i = points[k];
+      if (visible(s, i, s.y[i])) out += marker(index, frame.x(x.part(s.x[i])), frame.y(y.part(s.y[i])));
+    }
+    return out;
   }
-  return out;
-}
+
+  std::string draw_sample(std::size_t s, double left, double middle) const {
+    const std::string line = str("<path class=\"ec-line ec-s", s % chart_colors, "\"", dashes(s), " d=\"M", coord(left),
+                                 ' ', coord(middle), 'H', coord(left + legend_sample), "\"/>\n");
+    return (chart.series[s].connected ? line : "") + marker(s, left + legend_sample / 2, middle);
+  }
+
+  const LineChart& chart;
+  DataRange xs, ys;
+  AxisScale x, y;
+  ChartFrame frame;
+};
 
 }  // namespace detail
 
 /// The drawing. Equal charts give equal bytes.
 inline std::string to_svg(const LineChart& chart, SvgForm form = SvgForm::file) {
   chart.validate();
-  detail::DataRange xs, ys;
-  for (const Series& s : chart.series) {
-    for (std::size_t i = 0; i < s.x.size(); ++i) {
-      xs.add(chart.x, s.x[i]);
-      ys.add(chart.y, s.y[i]);
-      if (s.low.empty()) continue;
-      ys.add(chart.y, s.low[i]);
-      ys.add(chart.y, s.high[i]);
-    }
-  }
-  const detail::AxisScale y = detail::scale_for(chart.y, ys, 5, true);
-  detail::ChartFrame frame;
-  frame.width = chart.width;
-  frame.left = detail::left_room(y, chart.y);
-  frame.right = chart.width - 24;
-  detail::AxisScale x = detail::x_scale(chart.x, xs, frame.right - frame.left);
-  if (!x.ticks.empty()) frame.right = chart.width - std::max(24.0, detail::text_width(x.ticks.back().label) / 2 + 6);
-
-  std::string legend;
-  std::vector<std::string> names;
-  if (chart.series.size() > 1) for (const Series& s : chart.series) names.push_back(s.name);
-  const double above = chart.title.empty() ? 4 : detail::title_baseline;
-  const double below = detail::draw_legend(
-      legend, names, chart.width, above + detail::legend_row + 2, [&](std::size_t s, double left, double middle) {
-        std::string sample;
-        if (chart.series[s].connected) {
-          sample = str("<path class=\"ec-line ec-s", s % detail::chart_colors, "\"", detail::dashes(s), " d=\"M",
-                       detail::coord(left), ' ', detail::coord(middle), 'H',
-                       detail::coord(left + detail::legend_sample), "\"/>\n");
-        }
-        return sample + detail::marker(s, left + detail::legend_sample / 2, middle);
-      });
-  frame.top = below + 16;
-  frame.bottom = frame.top + chart.plot_height;
-  const bool titled = !detail::axis_title(chart.x).empty();
-  frame.height = frame.bottom + 22 + (titled ? 22 : 0) + 8;
+  detail::LineDrawing drawing(chart);
+  detail::ChartFrame& frame = drawing.frame;
+  const std::string head = detail::draw_head(
+      frame, chart.title, detail::series_names(chart.series), chart.plot_height,
+      [&](std::size_t s, double left, double middle) { return drawing.draw_sample(s, left, middle); });
+  frame.height = frame.bottom + (detail::axis_title(chart.x).empty() ? 30 : 52);
 
   std::string out = detail::open_svg(frame, chart.title,
                                      chart.description.empty() ? detail::described(chart) : chart.description, form);
-  if (!chart.title.empty()) {
-    out += detail::text_element(detail::chart_margin, detail::title_baseline - 4, "start",
-                                detail::fit_text(chart.title, chart.width - 2 * detail::chart_margin, 15),
-                                " class=\"ec-title\"");
+  out += head + detail::draw_y_axis(frame, drawing.y, chart.y) + drawing.draw_x_axis();
+  if (drawing.empty()) out += detail::centred(frame, (frame.top + frame.bottom) / 2, "no data");
+  for (std::size_t s = 0; s < chart.series.size() && !drawing.empty(); ++s) {
+    const auto points = detail::visible_points(chart.series[s], drawing.x, frame.right - frame.left);
+    if (!chart.series[s].low.empty()) out += drawing.draw_band(s, points);
+    if (chart.series[s].connected) out += drawing.draw_line(s, points);
+    out += drawing.draw_markers(s, points);
   }
-  out += legend + detail::draw_y_axis(frame, y, chart.y);
-  out += detail::line_element(frame.left, frame.bottom, frame.right, frame.bottom, "ec-axis");
-  for (const detail::AxisTick& tick : x.ticks) {
-    const double at = frame.x(x.part(tick.at));
-    out += detail::line_element(at, frame.bottom, at, frame.bottom + 5, "ec-axis");
-    out += detail::text_element(at, frame.bottom + 18, "middle", tick.label);
-  }
-  if (titled) {
-    out += detail::text_element((frame.left + frame.right) / 2, frame.bottom + 40, "middle",
-                                detail::fit_text(detail::axis_title(chart.x), frame.right - frame.left));
-  }
-  if (!xs.any || !ys.any)
-    out += detail::text_element((frame.left + frame.right) / 2, (frame.top + frame.bottom) / 2, "middle", "no data");
-  for (std::size_t s = 0; s < chart.series.size() && xs.any && ys.any; ++s)
-    out += detail::draw_series(chart, s, frame, x, y);
   return out + "</svg>\n";
 }
 

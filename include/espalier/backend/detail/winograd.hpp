@@ -30,10 +30,8 @@ struct TileGrid {
   Index x(Index t) const { return t % columns * o; }
 };
 
-/// The distance between the rows of a transformed operand: whole vectors, never a multiple of a page.
-constexpr Index winograd_stride(Index channels) {
-  return simd::padded(channels) + (simd::padded(channels) % 256 == 0 ? simd::lanes : 0);
-}
+/// At least n floats, an odd number of cache lines: rows and planes so far apart spread over the whole cache.
+constexpr Index spread(Index n) { return (ceil_div(n, 16) | 1) * 16; }
 
 /// Reads the size x size pixels whose corner is (y, x) of an image [h, w, channels], zeros outside, applies F, and writes
 /// point i of the transform to out + i * plane.
@@ -95,7 +93,7 @@ struct WinogradMap {
 /// Floats that transformed weights take.
 template <int o>
 constexpr Index winograd_weights_size(Index k, Index n) {
-  return Winograd<o>::size * Winograd<o>::size * packed_size(k, n);
+  return Winograd<o>::size * Winograd<o>::size * spread(packed_size(k, n));
 }
 
 /// Transforms weights [3, 3, in, out] and packs each point as the B of a product: [in, out] for the forward
@@ -104,7 +102,7 @@ template <int o>
 void pack_winograd_weights(ThreadPool& pool, Workspace& ws, const ConvShape& s, const float* w, bool forward, float* u) {
   constexpr int size = Winograd<o>::size;
   constexpr Index lanes = simd::lanes;
-  const Index k = forward ? s.in : s.out, n = forward ? s.out : s.in, plane = packed_size(k, n);
+  const Index k = forward ? s.in : s.out, n = forward ? s.out : s.in, plane = spread(packed_size(k, n));
   const auto transform = [&](Index in, Index out, simd::Vec (&result)[size][size]) {
     const Index width = std::min<Index>(lanes, s.out - out);
     simd::Vec g[3][3];
@@ -172,7 +170,7 @@ void winograd_convolve(ThreadPool& pool, Workspace& ws, const WinogradMap& s, co
                        const Epilogue& epilogue, Store store) {
   constexpr int size = Winograd<o>::size, points = size * size;
   const TileGrid<o> grid(s.n, s.out_h, s.out_w);
-  const Index v_stride = winograd_stride(s.in), m_stride = winograd_stride(s.out), u_plane = packed_size(s.in, s.out);
+  const Index v_stride = spread(s.in), m_stride = spread(s.out), u_plane = spread(packed_size(s.in, s.out));
   float* zeros = ws.shared<float>(2, simd::padded(s.in));
   std::fill_n(zeros, simd::padded(s.in), 0.0f);
   const auto in = [&](Index t, float* v, Index plane) {
@@ -183,27 +181,31 @@ void winograd_convolve(ThreadPool& pool, Workspace& ws, const WinogradMap& s, co
     write_tile<o>(m, plane, y + grid.image(t) * s.out_h * s.out_w * s.out, s.out_h, s.out_w, s.out, grid.y(t), grid.x(t), epilogue,
                   store == Store::add);
   };
-  constexpr Index chunk = 2 * tile_rows;
+#ifndef CH
+#define CH (2*tile_rows)
+#endif
+  const Index chunk = CH;
+  const Index tiles_at_once = grid.count >= 16 * chunk ? chunk : grid.count, v_plane = spread(tiles_at_once * v_stride), m_plane = spread(tiles_at_once * m_stride);
   if (grid.count >= 16 * chunk) {
     pool.run(ceil_div(grid.count, chunk), [&](Index block, int worker) {
       const Index first = block * chunk, tiles = std::min(chunk, grid.count - first);
-      float* v = ws.get<float>(worker, 2, points * chunk * v_stride);
-      float* m = ws.get<float>(worker, 3, points * chunk * m_stride);
-      for (Index t = 0; t < tiles; ++t) in(first + t, v + t * v_stride, chunk * v_stride);
+      float* v = ws.get<float>(worker, 2, points * v_plane);
+      float* m = ws.get<float>(worker, 3, points * m_plane);
+      for (Index t = 0; t < tiles; ++t) in(first + t, v + t * v_stride, v_plane);
       for (int p = 0; p < points; ++p)
-        multiply_panels(v + p * chunk * v_stride, v_stride, tiles, u + p * u_plane, s.in, s.out, m + p * chunk * m_stride, m_stride);
-      for (Index t = 0; t < tiles; ++t) out(first + t, m + t * m_stride, chunk * m_stride);
+        multiply_panels(v + p * v_plane, v_stride, tiles, u + p * u_plane, s.in, s.out, m + p * m_plane, m_stride);
+      for (Index t = 0; t < tiles; ++t) out(first + t, m + t * m_stride, m_plane);
     });
     return;
   }
-  float* v = ws.shared<float>(3, points * grid.count * v_stride);
-  float* m = ws.shared<float>(4, points * grid.count * m_stride);
-  pool.run(grid.count, [&](Index t, int) { in(t, v + t * v_stride, grid.count * v_stride); });
+  float* v = ws.shared<float>(3, points * v_plane);
+  float* m = ws.shared<float>(4, points * m_plane);
+  pool.run(grid.count, [&](Index t, int) { in(t, v + t * v_stride, v_plane); });
   pool.run(points, [&](Index p, int) {
-    multiply_panels(v + p * grid.count * v_stride, v_stride, grid.count, u + p * u_plane, s.in, s.out,
-                    m + p * grid.count * m_stride, m_stride);
+    multiply_panels(v + p * v_plane, v_stride, grid.count, u + p * u_plane, s.in, s.out,
+                    m + p * m_plane, m_stride);
   });
-  pool.run(grid.count, [&](Index t, int) { out(t, m + t * m_stride, grid.count * m_stride); });
+  pool.run(grid.count, [&](Index t, int) { out(t, m + t * m_stride, m_plane); });
 }
 
 }  // namespace espalier::detail

@@ -34,8 +34,8 @@ void winograd_backward_weights(ThreadPool& pool, Workspace& ws, const ConvShape&
                                Store store) {
   constexpr int size = Winograd<o>::size, points = size * size;
   const TileGrid<o> grid(s.n, s.out_h(), s.out_w());
-  const Index v_stride = winograd_stride(s.in), m_stride = winograd_stride(s.out), columns = simd::padded(s.out);
-  const Index plane = s.in * columns, channels = std::max(simd::padded(s.in), columns);
+  const Index v_stride = spread(s.in), m_stride = spread(s.out), columns = simd::padded(s.out);
+  const Index plane = spread(s.in * columns), channels = std::max(simd::padded(s.in), columns);
   float* zeros = ws.shared<float>(2, channels);
   std::fill_n(zeros, channels, 0.0f);
   const auto in = [&](Index t, float* v, Index v_plane, float* m, Index m_plane) {
@@ -48,28 +48,32 @@ void winograd_backward_weights(ThreadPool& pool, Workspace& ws, const ConvShape&
   const Pieces runs{grid.count, apart ? std::clamp<Index>(grid.count / 112, 1, 8) : 1};
   float* du = ws.shared<float>(1, runs.pieces * points * plane);
   if (apart) {
-    constexpr Index chunk = 56;
+#ifndef CHW
+#define CHW 56
+#endif
+    const Index chunk = CHW, v_plane = spread(chunk * v_stride), m_plane = spread(chunk * m_stride);
     pool.run(runs.pieces, [&](Index run, int worker) {
-      float* v = ws.get<float>(worker, 2, points * chunk * v_stride);
-      float* m = ws.get<float>(worker, 3, points * chunk * m_stride);
+      float* v = ws.get<float>(worker, 2, points * v_plane);
+      float* m = ws.get<float>(worker, 3, points * m_plane);
       const Index begin = runs.begin(run), end = begin + runs.size(run);
       for (Index first = begin; first == begin || first < end; first += chunk) {
         const Index tiles = std::min(chunk, end - first);
-        for (Index t = 0; t < tiles; ++t) in(first + t, v + t * v_stride, chunk * v_stride, m + t * m_stride, chunk * m_stride);
+        for (Index t = 0; t < tiles; ++t) in(first + t, v + t * v_stride, v_plane, m + t * m_stride, m_plane);
         for (int p = 0; p < points; ++p)
-          multiply_tiles(v + p * chunk * v_stride, v_stride, 0, s.in, m + p * chunk * m_stride, m_stride, s.out, tiles,
+          multiply_tiles(v + p * v_plane, v_stride, 0, s.in, m + p * m_plane, m_stride, s.out, tiles,
                          du + (run * points + p) * plane, first > begin);
       }
     });
   } else {
     const Index chunk = std::clamp<Index>((Index{5} << 20) / (points * (v_stride + m_stride)), 56, std::max<Index>(56, grid.count));
-    float* v = ws.shared<float>(3, points * chunk * v_stride);
-    float* m = ws.shared<float>(4, points * chunk * m_stride);
+    const Index v_plane = spread(chunk * v_stride), m_plane = spread(chunk * m_stride);
+    float* v = ws.shared<float>(3, points * v_plane);
+    float* m = ws.shared<float>(4, points * m_plane);
     for (Index first = 0; first == 0 || first < grid.count; first += chunk) {
       const Index tiles = std::min(chunk, grid.count - first);
-      pool.run(tiles, [&](Index t, int) { in(first + t, v + t * v_stride, chunk * v_stride, m + t * m_stride, chunk * m_stride); });
+      pool.run(tiles, [&](Index t, int) { in(first + t, v + t * v_stride, v_plane, m + t * m_stride, m_plane); });
       pool.run(points, [&](Index p, int) {
-        multiply_tiles(v + p * chunk * v_stride, v_stride, 0, s.in, m + p * chunk * m_stride, m_stride, s.out, tiles, du + p * plane,
+        multiply_tiles(v + p * v_plane, v_stride, 0, s.in, m + p * m_plane, m_stride, s.out, tiles, du + p * plane,
                        first > 0);
       });
     }

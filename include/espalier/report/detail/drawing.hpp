@@ -162,14 +162,25 @@ inline std::string open_svg(const ChartFrame& frame, std::string_view title, std
 
 inline constexpr double chart_margin = 16, title_baseline = 26, legend_row = 20, legend_sample = 30;
 
-/// The legend's entries in rows below the title; returns the y below it.
+/// Title and legend. Sets the frame's top below them and its bottom `plot_height` further down. A legend is drawn for
+/// more than one series: `sample(s, left, middle)` draws what stands before the name of series s.
 template <class Sample>
-double draw_legend(std::string& out, const std::vector<std::string>& names, double width, double y, Sample&& sample) {
+std::string draw_head(ChartFrame& frame, std::string_view title, const std::vector<std::string>& names,
+                      double plot_height, Sample&& sample) {
+  std::string out;
+  double y = 6;  // the baseline of what was written last
+  if (!title.empty()) {
+    y = title_baseline - 4;
+    out += text_element(chart_margin, y, "start", fit_text(title, frame.width - 2 * chart_margin, 15),
+                        " class=\"ec-title\"");
+  }
   double x = chart_margin;
-  for (std::size_t s = 0; s < names.size(); ++s) {
-    const std::string name = fit_text(names[s], width - 2 * chart_margin - legend_sample - 6);
+  for (std::size_t s = 0; s < names.size() && names.size() > 1; ++s) {
+    const std::string name = fit_text(names[s], frame.width - 2 * chart_margin - legend_sample - 6);
     const double wide = legend_sample + 6 + text_width(name);
-    if (x > chart_margin && x + wide > width - chart_margin) {
+    const bool full = x + wide > frame.width - chart_margin;
+    if (s == 0) y += legend_row + 6;
+    if (s > 0 && full) {
       x = chart_margin;
       y += legend_row;
     }
@@ -177,7 +188,21 @@ double draw_legend(std::string& out, const std::vector<std::string>& names, doub
     out += text_element(x + legend_sample + 6, y, "start", name);
     x += wide + 18;
   }
-  return names.empty() ? y - legend_row : y;
+  frame.top = y + 20;
+  frame.bottom = frame.top + plot_height;
+  return out;
+}
+
+template <class Named>
+std::vector<std::string> series_names(const std::vector<Named>& series) {
+  std::vector<std::string> names;
+  for (const Named& s : series) names.push_back(s.name);
+  return names;
+}
+
+/// A line of text in the middle of the plot, at height y.
+inline std::string centred(const ChartFrame& frame, double y, std::string_view text) {
+  return text_element((frame.left + frame.right) / 2, y, "middle", fit_text(text, frame.right - frame.left));
 }
 
 inline std::string axis_title(const Axis& axis) {
