@@ -62,7 +62,7 @@ TEST_CASE("a line goes through its points and stops at a gap") {
   for (const markup::Element& e : elements(svg)) {
     if (e.name != "path" || !e.has("ec-line")) continue;
     // Left of the plot: margin 16, title 20, label "0.0" 2 * 7.68 + 4.08, gap 8; right: 24; five y pieces.
-    CHECK(e.attribute("d") == "M63.44 122L91.58 22M147.86 22L176 122");
+    CHECK(e.attribute("d") == "M63.44 126L91.58 26M147.86 26L176 126");
   }
   CHECK(count(svg, "path", "ec-line") == 1);
   CHECK(count(svg, "circle", "ec-mark") == 4);
