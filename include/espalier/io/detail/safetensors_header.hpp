@@ -152,7 +152,8 @@ class SafetensorsHeader {
     for (std::size_t i = 0; i < dtype_names.size(); ++i) {
       if (dtype_names[i].name == s) return static_cast<void>(tensors.back().entry.dtype = static_cast<Dtype>(i));
     }
-    fail(str("tensor '", name_, "': found dtype '", s.substr(0, 40), "', needed one of F32, F64, F16, BF16, I64, I32, U8, BOOL"));
+    throw DataError(str(where_, ": tensor '", name_, "': found dtype '", s.substr(0, 40),
+                        "', needed one of F32, F64, F16, BF16, I64, I32, U8, BOOL; convert it before saving"));
   }
   // A value where none of its kind belongs. Under an unknown key anything goes, nested or not.
   void value(std::string_view kind) {
