@@ -116,6 +116,7 @@ TEST_CASE("columns of UTF-8 text: accents one, combining marks none, East Asian 
   CHECK(detail::display_width("a\xff\xc3") == 3);
   CHECK(detail::display_width("\xed\xa0\x80") == 3);      // a surrogate
   CHECK(detail::display_width("\xc0\xaf") == 2);          // an overlong '/'
+  CHECK(detail::display_width("\xe0\x80\xaf") == 3);      // and a longer one
   CHECK(detail::display_width("\xf4\x90\x80\x80") == 4);  // beyond U+10FFFF
 }
 
