@@ -22,7 +22,7 @@ LAYERS = [
 LAYER = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 # io's readers and writers know files and bytes, not networks, so data sets and checkpoints may stand on them.
-ALSO = {"data": {"io"}, "train": {"io"}, "report": {"io"}}
+ALSO = {"data": {"io"}, "train": {"io", "data"}, "report": {"io"}}
 # Pruning works on what any model lists, never on the models that we happen to ship.
 NEVER = {"prune": {"models"}, "distill": {"models"}}
 

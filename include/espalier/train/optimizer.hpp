@@ -34,10 +34,11 @@ concept Optimizer = std::regular<O> && requires(const O& o) {
   o.template rule<float>(0.1, Index{1});
 };
 
-/// What a checkpoint keeps of an optimiser: tensors named "<moment>/<path>" in the outside layout, and
-/// the number of updates of each parameter.
+/// What a checkpoint keeps of an optimiser: moments named "<moment>/<path>" and masks named "<path>" in
+/// the outside layout, and the number of updates of each parameter.
 struct OptimizerState {
   std::vector<std::pair<std::string, HostTensor>> tensors;
+  std::vector<std::pair<std::string, HostTensor>> masks;  // of the parameters that have one
   std::vector<std::pair<std::string, Index>> updates;
   bool operator==(const OptimizerState&) const = default;
 };
@@ -153,6 +154,7 @@ class OptimizerRun {
     for (const Slot& slot : slots_) {
       for (std::size_t k = 0; k < moment_count; ++k)
         state.tensors.emplace_back(str(O::moments[k], '/', slot.path), to_host(b, slot.moments[k], slot.layout));
+      if (slot.mask) state.masks.emplace_back(slot.path, to_host(b, *slot.mask, slot.layout));
       state.updates.emplace_back(slot.path, slot.updates);
     }
     return state;
@@ -175,6 +177,14 @@ class OptimizerRun {
           throw StaleState(str("optimiser state '", name, "': found shape ", tensor.shape, ", needed ", outside(slots[i].shape, slots[i].layout), "; the network has changed since it was saved"));
         slots[i].moments[k] = from_host(b, tensor, slots[i].layout);
       }
+      slots[i].mask.reset();
+    }
+    for (const auto& [path, mask] : state.masks) {
+      const std::string& wanted = path;
+      const auto slot = std::find_if(slots.begin(), slots.end(), [&](const Slot& s) { return s.path == wanted; });
+      if (slot == slots.end() || mask.shape != outside(slot->shape, slot->layout))
+        throw StaleState(str("optimiser state: found a mask of shape ", mask.shape, " for '", path, "', which the network does not hold in that shape; it has changed since the state was saved"));
+      slot->mask = from_host(b, mask, slot->layout);
     }
     slots_ = std::move(slots);
   }
