@@ -48,6 +48,36 @@ TEST_CASE("a window moves over a black frame, and a flip mirrors what it shows")
   CHECK(placed(image, shape, {5, 0, false}) == std::vector<int>(12, 0));
 }
 
+TEST_CASE("every placement of images of one to four channels is what its definition says") {
+  espalier::Rng rng(3);
+  for (const Index channels : {1, 2, 3, 4}) {
+    const ImageShape shape{4, 5, channels};
+    const auto n = static_cast<std::size_t>(channels);
+    const PixelTable table(Normalise{std::vector<float>(n, 0.1f), {0.2f, 0.3f, 0.4f, 0.5f}});
+    std::vector<std::uint8_t> image(static_cast<std::size_t>(shape.size()));
+    for (auto& p : image) p = static_cast<std::uint8_t>(1 + rng.below(255));
+    for (Index dy = -6; dy <= 6; ++dy) {
+      for (Index dx = -7; dx <= 7; ++dx) {
+        for (const bool flipped : {false, true}) {
+          std::vector<float> out(image.size(), 99.0f);
+          table.apply(image, shape, {dy, dx, flipped}, out);
+          for (Index y = 0; y < 4; ++y) {
+            for (Index x = 0; x < 5; ++x) {
+              for (Index c = 0; c < channels; ++c) {
+                const Index from_y = y + dy, from_x = flipped ? 4 - (x + dx) : x + dx;
+                const bool inside = from_y >= 0 && from_y < 4 && from_x >= 0 && from_x < 5;
+                const double byte = inside ? image[static_cast<std::size_t>((from_y * 5 + from_x) * channels + c)] : 0;
+                const double deviation = double{std::vector<float>{0.2f, 0.3f, 0.4f, 0.5f}[static_cast<std::size_t>(c)]};
+                REQUIRE(out[static_cast<std::size_t>((y * 5 + x) * channels + c)] == static_cast<float>((byte / 255 - double{0.1f}) / deviation));
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("offsets cover the frame evenly and half of the images are flipped") {
   const Augment augment{.pad = 4, .flip = 0.5};
   std::array<int, 81> cells{};

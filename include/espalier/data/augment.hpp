@@ -4,6 +4,7 @@
 // thread in which images are made.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstddef>
@@ -105,25 +106,49 @@ class PixelTable {
 
   /// Writes an image, H W C both, moved and mirrored as `place` says; what comes from outside is black.
   void apply(std::span<const std::uint8_t> image, ImageShape shape, Placement place, std::span<float> out) const {
-    const auto channels = static_cast<std::size_t>(shape.c);
-    float* to = out.data();
+    // Outputs [first, last) of each row show the image; in the mirror, output x shows w - 1 - (x + dx).
+    const Index first = std::clamp<Index>(-place.dx, 0, shape.w);
+    const Index last = std::clamp<Index>(shape.w - place.dx, first, shape.w);
+    const auto step = place.flipped ? -shape.c : shape.c;
     for (Index y = 0; y < shape.h; ++y) {
       const Index from_y = y + place.dy;
-      const bool row_inside = from_y >= 0 && from_y < shape.h;
-      for (Index x = 0; x < shape.w; ++x, to += channels) {
-        const Index shifted = x + place.dx;
-        const Index from_x = place.flipped ? shape.w - 1 - shifted : shifted;
-        if (row_inside && from_x >= 0 && from_x < shape.w) {
-          const std::uint8_t* from = image.data() + (from_y * shape.w + from_x) * shape.c;
-          for (std::size_t c = 0; c < channels; ++c) to[c] = table_[c][from[c]];
-        } else {
-          for (std::size_t c = 0; c < channels; ++c) to[c] = table_[c][0];
-        }
+      float* to = out.data() + y * shape.w * shape.c;
+      if (from_y < 0 || from_y >= shape.h || first == last) {
+        black(to, shape.w);
+        continue;
       }
+      const Index from_x = place.flipped ? shape.w - 1 - (first + place.dx) : first + place.dx;
+      black(to, first);
+      row(image.data() + (from_y * shape.w + from_x) * shape.c, step, to + first * shape.c, last - first);
+      black(to + last * shape.c, shape.w - last);
     }
   }
 
  private:
+  void black(float* to, Index pixels) const {
+    for (Index x = 0; x < pixels; ++x) {
+      for (const auto& channel : table_) *to++ = channel[0];
+    }
+  }
+  // The numbers of channels that occur get a loop of their own.
+  void row(const std::uint8_t* from, Index step, float* to, Index pixels) const {
+    if (table_.size() == 1) {
+      const float* grey = table_[0].data();
+      for (Index x = 0; x < pixels; ++x) to[x] = grey[from[x * step]];
+    } else if (table_.size() == 3) {
+      const float *r = table_[0].data(), *g = table_[1].data(), *b = table_[2].data();
+      for (Index x = 0; x < pixels; ++x) {
+        to[3 * x] = r[from[x * step]];
+        to[3 * x + 1] = g[from[x * step + 1]];
+        to[3 * x + 2] = b[from[x * step + 2]];
+      }
+    } else {
+      for (Index x = 0; x < pixels; ++x) {
+        for (std::size_t c = 0; c < table_.size(); ++c) *to++ = table_[c][from[x * step + static_cast<Index>(c)]];
+      }
+    }
+  }
+
   std::vector<std::array<float, 256>> table_;
 };
 

@@ -85,7 +85,8 @@ class Json {
   static Json array() { return Json(Array{}); }
   static Json object() { return Json(Object{}); }
 
-  bool operator==(const Json&) const = default;
+  // Not defaulted: nvcc would look into Member before Json is complete.
+  friend bool operator==(const Json& a, const Json& b) { return a.value_ == b.value_; }
 
   bool is_null() const { return std::holds_alternative<std::monostate>(value_); }
   bool is_bool() const { return std::holds_alternative<bool>(value_); }
