@@ -19,6 +19,7 @@ dataset-fashion-mnist | file /usr/share/datasets/fashion-mnist | the images that
 '
 test_needs='
 doctest-dev           | file /usr/include/doctest/doctest.h | the test framework
+nlohmann-json3-dev    | library nlohmann_json     | what our JSON is compared with
 cmake                 | command cmake             | finds doctest; tests the CMake package
 '
 
