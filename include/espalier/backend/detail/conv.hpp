@@ -4,6 +4,7 @@
 #pragma once
 
 #include <espalier/backend/detail/depthwise.hpp>
+#include <espalier/backend/detail/direct.hpp>
 #include <espalier/backend/detail/gemm.hpp>
 #include <espalier/backend/detail/im2col.hpp>
 #include <espalier/backend/detail/thread_pool.hpp>
@@ -97,7 +98,9 @@ inline void conv_forward(ThreadPool& pool, Workspace& ws, const ConvShape& s, co
       return winograd_convolve<2>(pool, ws, WinogradMap::forward(s), x, panels, y, epilogue, Store::assign);
     case ConvAlgorithm::winograd4:
       return winograd_convolve<4>(pool, ws, WinogradMap::forward(s), x, panels, y, epilogue, Store::assign);
-    default: return im2col_forward(pool, ws, s, x, panels, y, epilogue);
+    default:
+      if (direct_applies(s)) return direct_forward(pool, ws, s, x, panels, y, epilogue);
+      return im2col_forward(pool, ws, s, x, panels, y, epilogue);
   }
 }
 
@@ -128,7 +131,9 @@ inline void conv_backward_weights(ThreadPool& pool, Workspace& ws, const ConvSha
   switch (resolve(s, wanted)) {
     case ConvAlgorithm::winograd2: return winograd_backward_weights<2>(pool, ws, s, x, dy, dw, store);
     case ConvAlgorithm::winograd4: return winograd_backward_weights<4>(pool, ws, s, x, dy, dw, store);
-    default: return im2col_backward_weights(pool, ws, s, x, dy, dw, store);
+    default:
+      if (direct_applies(s)) return direct_backward_weights(pool, ws, s, x, dy, dw, store);
+      return im2col_backward_weights(pool, ws, s, x, dy, dw, store);
   }
 }
 

@@ -48,10 +48,8 @@ void winograd_backward_weights(ThreadPool& pool, Workspace& ws, const ConvShape&
   const Pieces runs{grid.count, apart ? std::clamp<Index>(grid.count / 112, 1, 8) : 1};
   float* du = ws.shared<float>(1, runs.pieces * points * plane);
   if (apart) {
-#ifndef CHW
-#define CHW 56
-#endif
-    const Index chunk = CHW, v_plane = spread(chunk * v_stride), m_plane = spread(chunk * m_stride);
+    constexpr Index chunk = 56;
+    const Index v_plane = spread(chunk * v_stride), m_plane = spread(chunk * m_stride);
     pool.run(runs.pieces, [&](Index run, int worker) {
       float* v = ws.get<float>(worker, 2, points * v_plane);
       float* m = ws.get<float>(worker, 3, points * m_plane);
