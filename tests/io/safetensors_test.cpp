@@ -173,6 +173,9 @@ TEST_CASE("a file that is something else says what it is") {
   REFUSED("Git LFS pointer", text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"));
   REFUSED("git lfs pull", text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"));
   REFUSED("HTML page", text("\n <!DOCTYPE html><html>"));
+  REFUSED("zip archive, as torch.save writes", text("PK\x03\x04 and so on"));
+  REFUSED("Python pickle", text("\x80\x02\x8a\x0al"));
+  REFUSED("safetensors.torch.save_file", text("\x80\x02\x8a\x0al"));
   Bytes noise(1024);
   std::uint32_t state = 1;
   for (auto& b : noise) b = static_cast<std::byte>((state = state * 1664525 + 1013904223) >> 24);

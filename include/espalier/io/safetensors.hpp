@@ -131,6 +131,11 @@ class SafetensorsFile {
   void validate(const SafetensorsLimits& limits) {
     const std::span<const std::byte> all(*bytes_);
     refuse_stub(all, where_, "a safetensors file");
+    const bool zip = detail::starts_with(all, "PK\x03\x04"), pickle = detail::starts_with(all, "\x80\x02") || detail::starts_with(all, "\x80\x04");
+    if (zip || pickle) {
+      throw DataError(str(where_, ": found a ", zip ? "zip archive, as torch.save writes" : "Python pickle", ", needed a safetensors file; in Python: "
+                          "safetensors.torch.save_file(torch.load(path, weights_only=True), 'model.safetensors')"));
+    }
     Cursor cursor(all, where_);
     const std::uint64_t header_size = cursor.u64_le("the header's length");
     if (header_size > limits.header_bytes) {
