@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <doctest/doctest.h>
+
+#include <espalier/backend/eigen_cpu.hpp>
+
+#include "conformance/backend.hpp"
+
+using namespace espalier;
+using namespace espalier::test;
+
+namespace {
+
+// Winograd's transforms add and subtract before they multiply, and round more.
+constexpr Tolerances fast{.convolution = 2e-5};
+
+template <class Records>
+void conforms_with_any_threads() {
+  EigenCpu one({.threads = 1});
+  const auto worst = conforms<Records>(one, fast);
+  MESSAGE("worst errors: element-wise ", worst[1], ", product ", worst[2], ", convolution ", worst[3], ", normalised ", worst[4]);
+  for (int threads : {2, 3, 4, 7}) {
+    CAPTURE(threads);
+    EigenCpu many({.threads = threads});
+    same_bits<Records>(one, many);
+    same_bits<Records>(one, many);  // warm: scratch memory holds old values now
+  }
+}
+
+}  // namespace
+
+TEST_CASE("EigenCpu conforms on memory and sums, with equal bits on 1, 2, 3, 4 and 7 threads") { conforms_with_any_threads<memory_records>(); }
+TEST_CASE("EigenCpu conforms on products, with equal bits on 1, 2, 3, 4 and 7 threads") { conforms_with_any_threads<gemm_records>(); }
+TEST_CASE("EigenCpu conforms on convolutions, with equal bits on 1, 2, 3, 4 and 7 threads") { conforms_with_any_threads<conv_records>(); }
+TEST_CASE("EigenCpu conforms on normalisations, with equal bits on 1, 2, 3, 4 and 7 threads") { conforms_with_any_threads<norm_records>(); }
+TEST_CASE("EigenCpu conforms on rows, with equal bits on 1, 2, 3, 4 and 7 threads") { conforms_with_any_threads<row_records>(); }
+TEST_CASE("EigenCpu conforms on poolings, with equal bits on 1, 2, 3, 4 and 7 threads") { conforms_with_any_threads<pool_records>(); }
+
+TEST_CASE("EigenCpu's exact convolutions round no more than products do") {
+  EigenCpu exact({.threads = 1, .convolution = ConvolutionMode::exact});
+  const auto worst = conforms<conv_records>(exact, Tolerances{});
+  MESSAGE("worst error: ", worst[3]);
+  for (int threads : {2, 3, 7}) {
+    EigenCpu many({.threads = threads, .convolution = ConvolutionMode::exact});
+    same_bits<conv_records>(exact, many);
+  }
+}
