@@ -33,7 +33,7 @@ def run(*command, fails=False, **variables):
 
 def check(output):
     print(output, end="")
-    assert output.startswith("espalier "), output
+    assert output.startswith("espalier ") and "266610 parameters" in output, output
 
 
 def install(work):

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a user's first program needs of an installed espalier: that its headers are found, and Eigen and threads with them.
-#include <espalier/config.hpp>
-#include <espalier/error.hpp>
+// A user's first program: the headers are found, Eigen and threads with them, and a network has its known size.
+#include <espalier/backend/eigen_cpu.hpp>
+#include <espalier/espalier.hpp>
 
-#include <Eigen/Core>
 #include <cstdio>
-#include <thread>
 
 int main() {
-  std::jthread speak{[] { std::printf("espalier %s, Eigen %d\n", ESPALIER_VERSION, EIGEN_WORLD_VERSION); }};
+  espalier::EigenCpu device({.threads = 2});
+  const espalier::models::Mlp<espalier::EigenCpu> lenet(device, espalier::models::lenet_300_100, espalier::Rng(1));
+  std::printf("espalier %s: %lld parameters\n", ESPALIER_VERSION, static_cast<long long>(espalier::parameter_count(lenet)));
 }
