@@ -67,8 +67,10 @@ TEST_CASE("every placement of images of one to four channels is what its definit
                 const Index from_y = y + dy, from_x = flipped ? 4 - (x + dx) : x + dx;
                 const bool inside = from_y >= 0 && from_y < 4 && from_x >= 0 && from_x < 5;
                 const double byte = inside ? image[static_cast<std::size_t>((from_y * 5 + from_x) * channels + c)] : 0;
-                const double deviation = double{std::vector<float>{0.2f, 0.3f, 0.4f, 0.5f}[static_cast<std::size_t>(c)]};
-                REQUIRE(out[static_cast<std::size_t>((y * 5 + x) * channels + c)] == static_cast<float>((byte / 255 - double{0.1f}) / deviation));
+                const double deviation =
+                    double{std::vector<float>{0.2f, 0.3f, 0.4f, 0.5f}[static_cast<std::size_t>(c)]};
+                REQUIRE(out[static_cast<std::size_t>((y * 5 + x) * channels + c)] ==
+                        static_cast<float>((byte / 255 - double{0.1f}) / deviation));
               }
             }
           }

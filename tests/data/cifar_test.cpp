@@ -45,7 +45,8 @@ TEST_CASE("planes become interleaved channels, and the fine label is the class o
   const ImageSet ten = parsed(records({{3}, {9}}));
   CHECK(ten.count == 2);
   CHECK(ten.labels == std::vector<std::int32_t>{3, 9});
-  CHECK(std::vector<std::uint8_t>(ten.pixels.begin(), ten.pixels.begin() + 6) == std::vector<std::uint8_t>{11, 12, 13, 1, 2, 3});
+  CHECK(std::vector<std::uint8_t>(ten.pixels.begin(), ten.pixels.begin() + 6) ==
+        std::vector<std::uint8_t>{11, 12, 13, 1, 2, 3});
   CHECK(ten.image(1)[3071] == 3);
   const ImageSet hundred = parsed(records({{19, 99}}), cifar100_format);
   CHECK(hundred.labels == std::vector<std::int32_t>{99});
@@ -57,9 +58,11 @@ TEST_CASE("a damaged batch is refused whole, with its cause") {
   CHECK_REFUSED(DataError, "empty file", parsed({}));
   CHECK_REFUSED(DataError, "needed a multiple of 3073", parsed(Bytes(good.begin(), good.end() - 1)));
   CHECK_REFUSED(DataError, "needed a multiple of 3074", parsed(good, cifar100_format));
-  CHECK_REFUSED(DataError, "at offset 3073, the label of record 1: found 10, needed less than 10", parsed(records({{3}, {10}})));
+  CHECK_REFUSED(DataError, "at offset 3073, the label of record 1: found 10, needed less than 10",
+                parsed(records({{3}, {10}})));
   CHECK_REFUSED(DataError, "the label of record 0: found 100", parsed(records({{1, 100}}), cifar100_format));
-  CHECK_REFUSED(DataError, "Python pickle, needed the binary version; unpack cifar-10-binary.tar.gz", parsed(bytes_of("\x80\x02}q\x01U\x0b")));
+  CHECK_REFUSED(DataError, "Python pickle, needed the binary version; unpack cifar-10-binary.tar.gz",
+                parsed(bytes_of("\x80\x02}q\x01U\x0b")));
   CHECK_REFUSED(DataError, "found gzip", parsed(bytes_of("\x1f\x8b\x08")));
   CHECK_REFUSED(DataError, "HTML page", parsed(bytes_of("<!DOCTYPE HTML>")));
   ImageSet set = parsed(good);
@@ -70,7 +73,10 @@ TEST_CASE("a damaged batch is refused whole, with its cause") {
 
 TEST_CASE("a folder without the binary files says what it holds instead") {
   const ScratchFolder folder;
-  CHECK_REFUSED(IoError, "found no test_batch.bin, needed the binary version of CIFAR-10; unpack the official cifar-10-binary.tar.gz", cifar10_test(folder.path()));
+  CHECK_REFUSED(
+      IoError,
+      "found no test_batch.bin, needed the binary version of CIFAR-10; unpack the official cifar-10-binary.tar.gz",
+      cifar10_test(folder.path()));
   folder.file("cifar-10-binary.tar.gz", bytes_of("x"));
   CHECK_REFUSED(IoError, "tar xf", cifar10_test(folder.path()));
   folder.file("test_batch", bytes_of("\x80\x02"));
@@ -101,7 +107,8 @@ TEST_CASE("the real CIFAR-10 has the class counts, means and deviations that are
   CHECK(sets.train.count == 50000);
   CHECK(sets.train.class_counts() == std::vector<Index>(10, 5000));
   CHECK(sets.test.class_counts() == std::vector<Index>(10, 1000));
-  CHECK(subset(sets.train, 20000, 10000).class_counts() == std::vector<Index>{994, 1042, 965, 997, 990, 1029, 978, 1015, 961, 1029});
+  CHECK(subset(sets.train, 20000, 10000).class_counts() ==
+        std::vector<Index>{994, 1042, 965, 997, 990, 1029, 978, 1015, 961, 1029});
   CHECK(sets.train.class_names.at(9) == "truck");
   const double means[] = {0.4914, 0.4822, 0.4465}, deviations[] = {0.2470, 0.2435, 0.2616};
   for (std::size_t c = 0; c < 3; ++c) {

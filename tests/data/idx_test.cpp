@@ -47,11 +47,14 @@ TEST_CASE("a damaged IDX file is refused with offset and field") {
   CHECK_REFUSED(DataError, "HTML page", parsed(bytes_of("<html><body>404</body></html>")));
   CHECK_REFUSED(DataError, "found gzip", parsed(bytes_of("\x1f\x8b\x08 and so on")));
   CHECK_REFUSED(DataError, "no IDX file", parsed(bytes_of("plain text of some kind")));
-  for (const unsigned type : {0u, 7u, 9u, 0x0Eu, 0xFFu}) CHECK_REFUSED(DataError, "the type", parsed(idx({0, 0, type, 1}, {1}, 1)));
-  for (const unsigned rank : {0u, 5u, 255u}) CHECK_REFUSED(DataError, "the rank", parsed(idx({0, 0, 8, rank}, std::vector<std::uint32_t>(rank, 1), 1)));
+  for (const unsigned type : {0u, 7u, 9u, 0x0Eu, 0xFFu})
+    CHECK_REFUSED(DataError, "the type", parsed(idx({0, 0, type, 1}, {1}, 1)));
+  for (const unsigned rank : {0u, 5u, 255u})
+    CHECK_REFUSED(DataError, "the rank", parsed(idx({0, 0, 8, rank}, std::vector<std::uint32_t>(rank, 1), 1)));
   const std::uint32_t most = 0xFFFFFFFF;
   CHECK_REFUSED(DataError, "overflows", parsed(idx({0, 0, 8, 3}, {most, most, most}, 6)));
-  CHECK_REFUSED(DataError, "at offset 16, the values: needs 18446744065119617025 bytes", parsed(idx({0, 0, 8, 3}, {most, most, 1}, 6)));
+  CHECK_REFUSED(DataError, "at offset 16, the values: needs 18446744065119617025 bytes",
+                parsed(idx({0, 0, 8, 3}, {most, most, 1}, 6)));
   CHECK_REFUSED(DataError, "1 bytes after the end", parsed(idx({0, 0, 8, 3}, {2, 1, 3}, 7)));
   const Bytes whole = idx({0, 0, 8, 3}, {2, 1, 3}, 6);
   for (std::size_t n = 0; n < whole.size(); ++n) {
@@ -71,6 +74,8 @@ TEST_CASE("images and labels must belong together") {
   CHECK_REFUSED(DataError, "but 3 labels", image_set(images, parsed(idx({0, 0, 8, 1}, {3}, 3)), 10));
   CHECK_REFUSED(DataError, "swapped", image_set(parsed(idx({0, 0, 8, 1}, {2}, 2)), images, 10));
   CHECK_REFUSED(DataError, "swapped", image_set(images, images, 10));
-  CHECK_REFUSED(DataError, "label 1: found 1, needed less than 1", image_set(images, parsed(idx({0, 0, 8, 1}, {2}, 2)), 1));
-  CHECK_REFUSED(DataError, "no images", image_set(parsed(idx({0, 0, 8, 3}, {0, 28, 28}, 0)), parsed(idx({0, 0, 8, 1}, {0}, 0)), 10));
+  CHECK_REFUSED(DataError, "label 1: found 1, needed less than 1",
+                image_set(images, parsed(idx({0, 0, 8, 1}, {2}, 2)), 1));
+  CHECK_REFUSED(DataError, "no images",
+                image_set(parsed(idx({0, 0, 8, 3}, {0, 28, 28}, 0)), parsed(idx({0, 0, 8, 1}, {0}, 0)), 10));
 }

@@ -44,7 +44,11 @@ ImageSet pictures(int count) {
 }
 
 LoaderSettings training(Index batch) {
-  return {.batch = batch, .order = Order::shuffled, .normalise = {{0.5f, 0.4f}, {0.2f, 0.3f}}, .augment = {.pad = 2, .flip = 0.5}, .seed = 7};
+  return {.batch = batch,
+          .order = Order::shuffled,
+          .normalise = {{0.5f, 0.4f}, {0.2f, 0.3f}},
+          .augment = {.pad = 2, .flip = 0.5},
+          .seed = 7};
 }
 
 struct Seen {
@@ -204,7 +208,8 @@ TEST_CASE("no more is prepared ahead than asked for") {
   const Failing set;
   Loader<Failing> loader(set, {.batch = 1, .normalise = {{0, 0}, {1, 1}}, .prefetch = 2});
   loader.next();
-  for (int waited = 0; waited < 2000 && set.asked < 3; ++waited) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  for (int waited = 0; waited < 2000 && set.asked < 3; ++waited)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
   CHECK(set.asked.load() == 3);  // the one handed out and two ahead
 }

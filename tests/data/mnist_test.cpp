@@ -47,7 +47,10 @@ TEST_CASE("the four files are found plain or packed, dashed or dotted") {
   folder.file("train-images-idx3-ubyte.gz", espalier::test::gzip(idx({3, 2, 2}, 9)));
   folder.file("train-labels.idx1-ubyte", idx({3}, 1));
   folder.file("t10k-images.idx3-ubyte.gz", idx({1, 2, 2}, 8));  // plain, in spite of its name
-  CHECK_REFUSED(IoError, "found no t10k-labels-idx1-ubyte, with or without .gz, needed the IDX files of Fashion-MNIST; on Debian run 'apt install", fashion_mnist(folder.path()));
+  CHECK_REFUSED(IoError,
+                "found no t10k-labels-idx1-ubyte, with or without .gz, needed the IDX files of Fashion-MNIST; on "
+                "Debian run 'apt install",
+                fashion_mnist(folder.path()));
   folder.file("t10k-labels-idx1-ubyte", espalier::test::gzip(idx({1}, 4)));  // packed, in spite of its name
   const TrainTest sets = fashion_mnist(folder.path());
   CHECK(sets.train.count == 3);
@@ -65,8 +68,10 @@ TEST_CASE("a packed file that holds more than its header says is refused") {
   Bytes long_tail = idx({10}, 0);
   long_tail.resize(20'000'000);
   CHECK_REFUSED(DataError, "more than the 18 bytes", read_idx(folder.file("a", espalier::test::gzip(long_tail))));
-  CHECK_REFUSED(DataError, "needs 10 bytes, 9 are left", read_idx(folder.file("b", espalier::test::gzip(std::span(long_tail).first(17)))));
-  CHECK_REFUSED(DataError, "the magic number", read_idx(folder.file("c", espalier::test::gzip(std::span(long_tail).first(2)))));
+  CHECK_REFUSED(DataError, "needs 10 bytes, 9 are left",
+                read_idx(folder.file("b", espalier::test::gzip(std::span(long_tail).first(17)))));
+  CHECK_REFUSED(DataError, "the magic number",
+                read_idx(folder.file("c", espalier::test::gzip(std::span(long_tail).first(2)))));
   Bytes cut = espalier::test::gzip(idx({1000}, 3));
   cut.resize(cut.size() - 9);
   CHECK_REFUSED(DataError, "cut short", read_idx(folder.file("d", cut)));
@@ -81,7 +86,8 @@ TEST_CASE("--data wins over the package's folder, and the choice can be printed"
   CHECK_REFUSED(IoError, "found nothing, needed a folder", find_fashion_mnist(folder / "absent"));
   CHECK_REFUSED(IoError, "found a file, needed a folder", find_fashion_mnist(folder.file("f", {})));
   CHECK_REFUSED(IoError, "found no folder, needed one", find_mnist(""));
-  CHECK_REFUSED(IoError, "found no folder among /nowhere/else, needed one that holds the data set; do this", find_data("", {{"/nowhere/else", "r"}}, "do this"));
+  CHECK_REFUSED(IoError, "found no folder among /nowhere/else, needed one that holds the data set; do this",
+                find_data("", {{"/nowhere/else", "r"}}, "do this"));
   CHECK(find_data("", {{"/nowhere/else", "r"}, {folder.path(), "second"}}, "").reason == "second");
 }
 

@@ -32,7 +32,8 @@ TEST_CASE("a file is written, replaced and read back, and nothing else is left i
   CHECK(read_file(path).size() == 3'000'000);
   write_file_atomically(path, "");
   CHECK(read_file(path).empty());
-  const std::span<const std::byte> none, parts[] = {std::as_bytes(std::span("ab", 2)), none, std::as_bytes(std::span("c", 1))};
+  const std::span<const std::byte> none,
+      parts[] = {std::as_bytes(std::span("ab", 2)), none, std::as_bytes(std::span("c", 1))};
   write_file_atomically(path, std::span<const std::span<const std::byte>>(parts));
   CHECK(read_file(path) == bytes_of("abc"));
   CHECK(folder.entries() == 1);
@@ -70,7 +71,8 @@ TEST_CASE("a failure leaves the old content and no temporary file, and says so")
       write_file_atomically(path, std::string(5000, 'x'));
     } catch (const IoError& e) {
       const std::string message = e.what();
-      const bool explained = message.find("size limit") != std::string::npos && message.find("A file that was there before is intact") != std::string::npos;
+      const bool explained = message.find("size limit") != std::string::npos &&
+                             message.find("A file that was there before is intact") != std::string::npos;
       status = explained ? 0 : 2;
     } catch (...) {
       status = 3;

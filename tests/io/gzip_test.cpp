@@ -31,7 +31,8 @@ TEST_CASE("what was packed is unpacked, however the bound lies") {
     CHECK(gunzip(packed, size + 1) == content);
     CHECK(gunzip(packed, ~std::uint64_t{0}) == content);
     if (size > 0) CHECK_REFUSED(DataError, "unpacks to", gunzip(packed, size - 1));
-    CHECK(gunzip_front(packed, 10) == Bytes(content.begin(), content.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(size, 10))));
+    CHECK(gunzip_front(packed, 10) ==
+          Bytes(content.begin(), content.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(size, 10))));
   }
 }
 

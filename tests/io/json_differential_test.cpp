@@ -64,7 +64,8 @@ Json generated(Rng& rng, int depth) {
     }
     default: {
       Json object = Json::object();
-      for (std::uint32_t n = rng.below(5); n > 0; --n) object[espalier::str("k", rng.below(100))] = generated(rng, depth - 1);
+      for (std::uint32_t n = rng.below(5); n > 0; --n)
+        object[espalier::str("k", rng.below(100))] = generated(rng, depth - 1);
       return object;
     }
   }

@@ -86,16 +86,63 @@ TEST_CASE("escapes are decoded, surrogate pairs too") {
 }
 
 TEST_CASE("what is not JSON is refused with the byte where it goes wrong") {
-  for (const std::string text :
-       {"", " ", "{", "[", "[1", "[1,", "[1,]", "[,1]", "{\"a\"", "{\"a\":", "{\"a\":1,", "{\"a\":1,}", "{a:1}", "{1:1}", "'a'", "01",
-        "-", "+1", ".5", "1.", "1e", "1e+", "0x10", "NaN", "Infinity", "-Infinity", "tru", "nulll", "[1 2]", "1 2", "{}{}", "\"", "\"\\",
-        "\"\\x\"", "\"\\u12\"", "\"\\u12g4\"", "\"\\ud83c\"", "\"\\udf33\"", "\"\\ud83c\\u0041\"", "\"\\ud83cx\"", "\"\n\"", "\"\x80\"",
-        "\"\xC0\x80\"", "\"\xED\xA0\x80\"", "\"\xF4\x90\x80\x80\"", "\"\xE2\x82\"", "[1}", "{\"a\":1]", "// c\n1", "\xEF\xBB\xBF{}", "[1]\x01"}) {
+  for (const std::string text : {"",
+                                 " ",
+                                 "{",
+                                 "[",
+                                 "[1",
+                                 "[1,",
+                                 "[1,]",
+                                 "[,1]",
+                                 "{\"a\"",
+                                 "{\"a\":",
+                                 "{\"a\":1,",
+                                 "{\"a\":1,}",
+                                 "{a:1}",
+                                 "{1:1}",
+                                 "'a'",
+                                 "01",
+                                 "-",
+                                 "+1",
+                                 ".5",
+                                 "1.",
+                                 "1e",
+                                 "1e+",
+                                 "0x10",
+                                 "NaN",
+                                 "Infinity",
+                                 "-Infinity",
+                                 "tru",
+                                 "nulll",
+                                 "[1 2]",
+                                 "1 2",
+                                 "{}{}",
+                                 "\"",
+                                 "\"\\",
+                                 "\"\\x\"",
+                                 "\"\\u12\"",
+                                 "\"\\u12g4\"",
+                                 "\"\\ud83c\"",
+                                 "\"\\udf33\"",
+                                 "\"\\ud83c\\u0041\"",
+                                 "\"\\ud83cx\"",
+                                 "\"\n\"",
+                                 "\"\x80\"",
+                                 "\"\xC0\x80\"",
+                                 "\"\xED\xA0\x80\"",
+                                 "\"\xF4\x90\x80\x80\"",
+                                 "\"\xE2\x82\"",
+                                 "[1}",
+                                 "{\"a\":1]",
+                                 "// c\n1",
+                                 "\xEF\xBB\xBF{}",
+                                 "[1]\x01"}) {
     CAPTURE(text);
     CHECK(refusal(text).find("file.json: JSON, byte ") == 0);
   }
   CHECK(refusal(std::string("[1]\0", 4)) != "accepted");
-  CHECK(refusal("[1,]") == "file.json: JSON, byte 3: found ']', needed a value; the text is damaged: fetch or write it again");
+  CHECK(refusal("[1,]") ==
+        "file.json: JSON, byte 3: found ']', needed a value; the text is damaged: fetch or write it again");
 }
 
 TEST_CASE("limits hold: a million brackets and a long string are refused, not survived by luck") {

@@ -94,19 +94,22 @@ TEST_CASE("all 65536 half-precision numbers are converted as IEEE 754 says") {
     if (exponent == 31) {
       REQUIRE((fraction != 0 ? std::isnan(x) : std::isinf(x)));
     } else {
-      REQUIRE(std::abs(x) == (exponent != 0 ? std::ldexp(1024.0 + fraction, exponent - 25) : std::ldexp(fraction, -24)));
+      REQUIRE(std::abs(x) ==
+              (exponent != 0 ? std::ldexp(1024.0 + fraction, exponent - 25) : std::ldexp(fraction, -24)));
     }
     REQUIRE(std::signbit(x) == (h >= 0x8000));
   }
 }
 
 TEST_CASE("what the reference implementation wrote is written again byte for byte") {
-  for (const Bytes& bytes : {golden(golden_mixed), golden(golden_no_metadata), golden(golden_no_tensors), golden(golden_only_metadata)}) {
+  for (const Bytes& bytes :
+       {golden(golden_mixed), golden(golden_no_metadata), golden(golden_no_tensors), golden(golden_only_metadata)}) {
     CHECK(SafetensorsWriter::from(SafetensorsFile::parse(bytes)).bytes() == bytes);
   }
   SafetensorsWriter again;  // the same, built by hand in another order
   const auto f = SafetensorsFile::parse(golden(golden_mixed));
-  for (auto e = f.entries().rbegin(); e != f.entries().rend(); ++e) again.add_bytes(e->name, e->dtype, e->shape, e->bytes);
+  for (auto e = f.entries().rbegin(); e != f.entries().rend(); ++e)
+    again.add_bytes(e->name, e->dtype, e->shape, e->bytes);
   CHECK(again.bytes() == golden(golden_mixed));
 }
 
@@ -157,16 +160,22 @@ TEST_CASE("unusual but valid files are accepted") {
   CHECK(refusal(R"({"a":{"dtype":"F32","shape":[2,0],"data_offsets":[0,0]}})", 0) == "accepted");
   // In the order of names, so that the second is not aligned; and an empty tensor in the middle.
   const auto f = SafetensorsFile::parse(file(
-      R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"e":{"dtype":"I64","shape":[0],"data_offsets":[1,1]},"b":{"data_offsets":[1,9],"shape":[1],"dtype":"F64"}})", 9));
+      R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"e":{"dtype":"I64","shape":[0],"data_offsets":[1,1]},"b":{"data_offsets":[1,9],"shape":[1],"dtype":"F64"}})",
+      9));
   CHECK(f.doubles("b") == list<double>({0}));
   CHECK(f.metadata().empty());
-  const auto warned = SafetensorsFile::parse(file(tensor(R"("dtype":"U8","extra":{"x":[1,{"dtype":null}],"y":"z"},"more":1,"shape":[],"data_offsets":[0,1])"), 1));
+  const auto warned = SafetensorsFile::parse(file(
+      tensor(R"("dtype":"U8","extra":{"x":[1,{"dtype":null}],"y":"z"},"more":1,"shape":[],"data_offsets":[0,1])"), 1));
   CHECK(warned.warnings().size() == 2);
   CHECK(warned.warnings()[0].find("'extra'") != std::string::npos);
 }
 
 TEST_CASE("a file that is something else says what it is") {
-  const auto text = [](std::string_view s) { Bytes b(s.size()); if (!s.empty()) std::memcpy(b.data(), s.data(), s.size()); return b; };
+  const auto text = [](std::string_view s) {
+    Bytes b(s.size());
+    if (!s.empty()) std::memcpy(b.data(), s.data(), s.size());
+    return b;
+  };
   REFUSED("empty file", text(""));
   for (std::size_t n = 1; n < 8; ++n) REFUSED("the header's length", Bytes(n));
   REFUSED("JSON", Bytes(8));
@@ -256,7 +265,9 @@ TEST_CASE("a tensor's own fields are checked one by one") {
 
 TEST_CASE("tensors must tile the data, and names must be distinct and sane") {
   const auto two = [](std::string_view second, std::size_t data, std::string_view name = "b") {
-    return refusal(espalier::str(R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},")", name, R"(":{"dtype":"U8","shape":[2],"data_offsets":)", second, "}}"), data);
+    return refusal(espalier::str(R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},")", name,
+                                 R"(":{"dtype":"U8","shape":[2],"data_offsets":)", second, "}}"),
+                   data);
   };
   CHECK(two("[2,4]", 4) == "accepted");
   CHECK(two("[1,3]", 3).find("overlap") != std::string::npos);
@@ -271,7 +282,8 @@ TEST_CASE("tensors must tile the data, and names must be distinct and sane") {
   CHECK(two("[2,4]", 4, std::string(1 << 20, 'n')).find("SafetensorsLimits::name_bytes") != std::string::npos);
   espalier::SafetensorsLimits limits;
   limits.tensors = 10;
-  CHECK_THROWS_WITH_AS(SafetensorsFile::parse(golden(golden_mixed), "g", limits), doctest::Contains("SafetensorsLimits::tensors"), DataError);
+  CHECK_THROWS_WITH_AS(SafetensorsFile::parse(golden(golden_mixed), "g", limits),
+                       doctest::Contains("SafetensorsLimits::tensors"), DataError);
 }
 
 TEST_CASE("no truncation of a file is accepted") {
@@ -309,7 +321,8 @@ TEST_CASE("the published ResNets and the encoder are read whole") {
   const auto weights = [](const SafetensorsFile& f) {
     std::size_t n = 0;
     for (const auto& e : f.entries()) {
-      if (e.name.find("running_") == std::string::npos && e.name.find("num_batches") == std::string::npos) n += e.count();
+      if (e.name.find("running_") == std::string::npos && e.name.find("num_batches") == std::string::npos)
+        n += e.count();
       CHECK(f.non_finite(e.name) == 0);
     }
     return n;

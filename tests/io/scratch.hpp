@@ -48,7 +48,8 @@ class ScratchFolder {
   }
   /// How many files and folders lie directly in it.
   std::size_t entries() const {
-    return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(path_), std::filesystem::directory_iterator()));
+    return static_cast<std::size_t>(
+        std::distance(std::filesystem::directory_iterator(path_), std::filesystem::directory_iterator()));
   }
 
  private:
@@ -69,6 +70,7 @@ std::string message_of(F f) {
 }  // namespace espalier::test
 
 /// Checks that `expression` throws an E whose message holds `part`.
-#define CHECK_REFUSED(E, part, expression) \
-  CHECK_MESSAGE(::espalier::test::message_of<E>([&] { static_cast<void>(expression); }).find(part) != std::string::npos, \
-                ::espalier::test::message_of<E>([&] { static_cast<void>(expression); }))
+#define CHECK_REFUSED(E, part, expression)                                                                     \
+  CHECK_MESSAGE(                                                                                               \
+      ::espalier::test::message_of<E>([&] { static_cast<void>(expression); }).find(part) != std::string::npos, \
+      ::espalier::test::message_of<E>([&] { static_cast<void>(expression); }))

@@ -28,11 +28,13 @@ struct Normalise {
   void validate(Index channels) const {
     const auto n = static_cast<std::size_t>(channels);
     if (mean.size() != n || std.size() != n) {
-      throw PolicyError(str("Normalise: found ", mean.size(), " means and ", std.size(), " deviations, needed ", n, ", one a channel; give as many as the images have channels"));
+      throw PolicyError(str("Normalise: found ", mean.size(), " means and ", std.size(), " deviations, needed ", n,
+                            ", one a channel; give as many as the images have channels"));
     }
     for (std::size_t c = 0; c < n; ++c) {
       if (!std::isfinite(mean[c]) || !std::isfinite(std[c]) || !(std[c] > 0)) {
-        throw PolicyError(str("Normalise: channel ", c, ": found mean ", mean[c], " and deviation ", std[c], ", needed finite numbers and a deviation above 0; correct them"));
+        throw PolicyError(str("Normalise: channel ", c, ": found mean ", mean[c], " and deviation ", std[c],
+                              ", needed finite numbers and a deviation above 0; correct them"));
       }
     }
   }
@@ -73,8 +75,11 @@ struct Augment {
   bool operator==(const Augment&) const = default;
 
   void validate() const {
-    if (pad < 0 || pad > 1024) throw PolicyError(str("Augment::pad: found ", pad, ", needed 0 to 1024 pixels; the usual value is 4"));
-    if (!(flip >= 0 && flip <= 1)) throw PolicyError(str("Augment::flip: found ", flip, ", needed a probability from 0 to 1; the usual value is 0.5"));
+    if (pad < 0 || pad > 1024)
+      throw PolicyError(str("Augment::pad: found ", pad, ", needed 0 to 1024 pixels; the usual value is 4"));
+    if (!(flip >= 0 && flip <= 1))
+      throw PolicyError(
+          str("Augment::flip: found ", flip, ", needed a probability from 0 to 1; the usual value is 0.5"));
   }
 };
 
@@ -89,8 +94,8 @@ struct Placement {
 inline Placement placement(const Augment& augment, std::uint64_t key, std::uint64_t index) {
   const PhiloxBlock random = Rng::block(key, index);
   const auto side = static_cast<std::uint64_t>(2 * augment.pad + 1);  // the bias is below 2^-21
-  return {static_cast<Index>(random.word[0] * side >> 32) - augment.pad, static_cast<Index>(random.word[1] * side >> 32) - augment.pad,
-          random.word[2] < augment.flip * 0x1p32};
+  return {static_cast<Index>(random.word[0] * side >> 32) - augment.pad,
+          static_cast<Index>(random.word[1] * side >> 32) - augment.pad, random.word[2] < augment.flip * 0x1p32};
 }
 
 /// Applies a Normalise by table: 256 results a channel, rounded once from double.

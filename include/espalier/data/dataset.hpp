@@ -80,11 +80,21 @@ struct TrainValidation {
 
 /// The images at these indices, in this order. **Throws** PolicyError if one is out of range.
 inline ImageSet select(const ImageSet& set, std::span<const std::uint32_t> indices) {
-  ImageSet out{static_cast<Index>(indices.size()), set.h, set.w, set.c, {}, {}, set.classes, set.name, set.source, set.class_names};
+  ImageSet out{static_cast<Index>(indices.size()),
+               set.h,
+               set.w,
+               set.c,
+               {},
+               {},
+               set.classes,
+               set.name,
+               set.source,
+               set.class_names};
   out.pixels.reserve(indices.size() * static_cast<std::size_t>(set.shape().size()));
   out.labels.reserve(indices.size());
   for (const std::uint32_t i : indices) {
-    if (i >= set.labels.size()) throw PolicyError(str(set.name, ": found index ", i, ", needed less than ", set.count, "; check the selection"));
+    if (i >= set.labels.size())
+      throw PolicyError(str(set.name, ": found index ", i, ", needed less than ", set.count, "; check the selection"));
     const auto image = set.image(i);
     out.pixels.insert(out.pixels.end(), image.begin(), image.end());
     out.labels.push_back(set.label(i));
@@ -95,7 +105,8 @@ inline ImageSet select(const ImageSet& set, std::span<const std::uint32_t> indic
 /// Images first ... first + count - 1. **Throws** PolicyError if the set does not hold them.
 inline ImageSet subset(const ImageSet& set, Index first, Index count) {
   if (first < 0 || count < 0 || first > set.count || count > set.count - first) {
-    throw PolicyError(str(set.name, ": asked for ", count, " images from ", first, ", it holds ", set.count, "; ask for less"));
+    throw PolicyError(
+        str(set.name, ": asked for ", count, " images from ", first, ", it holds ", set.count, "; ask for less"));
   }
   std::vector<std::uint32_t> indices;
   for (Index i = first; i < first + count; ++i) indices.push_back(static_cast<std::uint32_t>(i));
@@ -113,7 +124,8 @@ inline void shuffled(std::uint32_t n, Rng rng, std::vector<std::uint32_t>& out) 
 /// the order of the set. **Throws** PolicyError unless 0 < count < size.
 inline TrainValidation hold_out(const ImageSet& set, Index count, std::uint64_t seed) {
   if (count <= 0 || count >= set.count) {
-    throw PolicyError(str(set.name, ": asked to hold out ", count, " of ", set.count, " images, needed at least one in each part; change the count"));
+    throw PolicyError(str(set.name, ": asked to hold out ", count, " of ", set.count,
+                          " images, needed at least one in each part; change the count"));
   }
   std::vector<std::uint32_t> order;
   shuffled(static_cast<std::uint32_t>(set.count), Rng(seed).split("hold out"), order);

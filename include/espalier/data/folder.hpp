@@ -49,14 +49,16 @@ inline std::string folder_holding(const std::string& folder, std::initializer_li
 inline Folder find_data(const std::string& option, std::initializer_list<Folder> candidates, std::string_view remedy) {
   if (!option.empty()) {
     if (detail::is_folder(option)) return {option, "--data"};
-    throw IoError(str(option, ": found ", detail::exists(option) ? "a file" : "nothing", ", needed a folder of data; ", remedy));
+    throw IoError(
+        str(option, ": found ", detail::exists(option) ? "a file" : "nothing", ", needed a folder of data; ", remedy));
   }
   std::string tried;
   for (const Folder& candidate : candidates) {
     if (detail::is_folder(candidate.path)) return candidate;
     tried += str(tried.empty() ? "" : ", ", candidate.path);
   }
-  throw IoError(str("data: found no folder", tried.empty() ? "" : " among ", tried, ", needed one that holds the data set; ", remedy));
+  throw IoError(str("data: found no folder", tried.empty() ? "" : " among ", tried,
+                    ", needed one that holds the data set; ", remedy));
 }
 
 }  // namespace espalier::data

@@ -43,7 +43,8 @@ inline IdxHeader idx_header(Cursor& cursor) {
     cursor.fail("the magic number", str("found ", magic, ", needed 00 00 08 <rank>; this is no IDX file"));
   }
   if (type != 0x08) cursor.fail("the type", str("found ", type, ", needed 8 (unsigned bytes); convert the file"));
-  if (rank < 1 || rank > 4) cursor.fail("the rank", str("found ", rank, ", needed 1 to 4; the file is damaged: fetch it again"));
+  if (rank < 1 || rank > 4)
+    cursor.fail("the rank", str("found ", rank, ", needed 1 to 4; the file is damaged: fetch it again"));
   IdxHeader header;
   CheckedSize size = 1;
   for (std::uint32_t d = 0; d < rank; ++d) {
@@ -52,7 +53,8 @@ inline IdxHeader idx_header(Cursor& cursor) {
     size = size * extent;
   }
   size = size + cursor.offset();
-  if (size.overflowed()) cursor.fail("the extents", "their product overflows 64 bits; the file is damaged: fetch it again");
+  if (size.overflowed())
+    cursor.fail("the extents", "their product overflows 64 bits; the file is damaged: fetch it again");
   header.file_bytes = size.value();
   return header;
 }
@@ -68,7 +70,9 @@ inline IdxHeader parse_idx_header(std::span<const std::byte> bytes, const std::s
 /// **Throws** DataError naming offset and field if the bytes are not exactly one IDX file of bytes.
 inline IdxArray parse_idx(std::span<const std::byte> bytes, const std::string& where) {
   refuse_stub(bytes, where, "an IDX file");
-  if (is_gzip(bytes)) throw DataError(str(where, ": found gzip, needed plain IDX; unpack it with gunzip, or read it with data/idx_gz.hpp"));
+  if (is_gzip(bytes))
+    throw DataError(
+        str(where, ": found gzip, needed plain IDX; unpack it with gunzip, or read it with data/idx_gz.hpp"));
   Cursor cursor(bytes, where);
   IdxHeader header = detail::idx_header(cursor);
   const auto values = cursor.take(header.file_bytes - cursor.offset(), "the values");
@@ -81,13 +85,18 @@ inline IdxArray parse_idx(std::span<const std::byte> bytes, const std::string& w
 /// Joins images [N, H, W] or [N, H, W, C] and labels [N]. The name, source and class names are the caller's to set.
 /// **Throws** DataError if ranks or counts differ or a label is not below `classes`.
 inline ImageSet image_set(IdxArray images, const IdxArray& labels, int classes) {
-  if (images.shape.size() < 3) throw DataError(str(images.where, ": found rank ", images.shape.size(), ", needed images of rank 3 or 4; were images and labels swapped?"));
-  if (labels.shape.size() != 1) throw DataError(str(labels.where, ": found rank ", labels.shape.size(), ", needed labels of rank 1; were images and labels swapped?"));
+  if (images.shape.size() < 3)
+    throw DataError(str(images.where, ": found rank ", images.shape.size(),
+                        ", needed images of rank 3 or 4; were images and labels swapped?"));
+  if (labels.shape.size() != 1)
+    throw DataError(str(labels.where, ": found rank ", labels.shape.size(),
+                        ", needed labels of rank 1; were images and labels swapped?"));
   if (images.shape[0] != labels.shape[0]) {
-    throw DataError(str(images.where, ": found ", images.shape[0], " images, but ", labels.shape[0], " labels in ", labels.where,
-                        ", needed as many; the files do not belong together"));
+    throw DataError(str(images.where, ": found ", images.shape[0], " images, but ", labels.shape[0], " labels in ",
+                        labels.where, ", needed as many; the files do not belong together"));
   }
-  if (std::find(images.shape.begin(), images.shape.end(), 0) != images.shape.end()) throw DataError(str(images.where, ": found no images, needed at least one; fetch it again"));
+  if (std::find(images.shape.begin(), images.shape.end(), 0) != images.shape.end())
+    throw DataError(str(images.where, ": found no images, needed at least one; fetch it again"));
   ImageSet set;
   set.count = images.shape[0];
   set.h = images.shape[1];
@@ -96,7 +105,8 @@ inline ImageSet image_set(IdxArray images, const IdxArray& labels, int classes) 
   set.classes = classes;
   for (std::size_t i = 0; i < labels.values.size(); ++i) {
     if (labels.values[i] >= classes) {
-      throw DataError(str(labels.where, ": label ", i, ": found ", static_cast<int>(labels.values[i]), ", needed less than ", classes, "; the file is damaged or of another data set"));
+      throw DataError(str(labels.where, ": label ", i, ": found ", static_cast<int>(labels.values[i]),
+                          ", needed less than ", classes, "; the file is damaged or of another data set"));
     }
   }
   set.labels.assign(labels.values.begin(), labels.values.end());

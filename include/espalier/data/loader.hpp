@@ -63,8 +63,12 @@ class Loader {
  public:
   /// **Throws** PolicyError naming the setting that is out of range.
   Loader(const D& set, LoaderSettings settings)
-      : set_(set), settings_(validated(set, std::move(settings))), table_(settings_.normalise), state_{settings_.seed, 0, 0} {
-    slots_.resize(static_cast<std::size_t>(settings_.prefetch) + 2);  // those ahead, one being made, one in the caller's hands
+      : set_(set),
+        settings_(validated(set, std::move(settings))),
+        table_(settings_.normalise),
+        state_{settings_.seed, 0, 0} {
+    slots_.resize(static_cast<std::size_t>(settings_.prefetch) +
+                  2);  // those ahead, one being made, one in the caller's hands
     free_.reserve(slots_.size());
     ready_.reserve(slots_.size());
   }
@@ -90,7 +94,8 @@ class Loader {
   /// Continues at a saved position, its seed included. **Throws** PolicyError if the data set is too small for it.
   void seek(SamplerState state) {
     if (state.next < 0 || state.next > set_.size()) {
-      throw PolicyError(str("Loader::seek: found position ", state.next, ", needed 0 to ", set_.size(), "; the state belongs to another data set"));
+      throw PolicyError(str("Loader::seek: found position ", state.next, ", needed 0 to ", set_.size(),
+                            "; the state belongs to another data set"));
     }
     stop();
     state_ = state;
@@ -136,7 +141,8 @@ class Loader {
         const std::uint32_t index = s.order == Order::shuffled ? order[position] : static_cast<std::uint32_t>(position);
         batch.indices[i] = index;
         batch.labels[i] = loader.set_.label(index);
-        loader.table_.apply(loader.set_.image(index), batch.shape, placement(s.augment, key, index), std::span(batch.pixels).subspan(i * size, size));
+        loader.table_.apply(loader.set_.image(index), batch.shape, placement(s.augment, key, index),
+                            std::span(batch.pixels).subspan(i * size, size));
       }
       at.next += count;
     }
@@ -144,12 +150,14 @@ class Loader {
 
   static LoaderSettings validated(const D& set, LoaderSettings s) {
     const auto check = [](bool fine, const char* field, Index found, const char* needed) {
-      if (!fine) throw PolicyError(str("Loader: ", field, ": found ", found, ", needed ", needed, "; correct the settings"));
+      if (!fine)
+        throw PolicyError(str("Loader: ", field, ": found ", found, ", needed ", needed, "; correct the settings"));
     };
     check(set.size() > 0, "the data set's size", set.size(), "at least one image");
     check(set.size() <= std::numeric_limits<std::uint32_t>::max(), "the data set's size", set.size(), "less than 2^32");
     check(s.batch > 0, "batch", s.batch, "at least 1");
-    check(s.last == LastBatch::keep || s.batch <= set.size(), "batch", s.batch, "no more than the data set holds, as its last batch is dropped");
+    check(s.last == LastBatch::keep || s.batch <= set.size(), "batch", s.batch,
+          "no more than the data set holds, as its last batch is dropped");
     check(s.prefetch >= 0 && s.prefetch <= 64, "prefetch", s.prefetch, "0 to 64");
     s.normalise.validate(set.shape().c);
     s.augment.validate();

@@ -26,31 +26,37 @@ struct IdxCollection {
 };
 
 inline IdxCollection mnist_collection() {
-  return {"MNIST",
-          "put the official files train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz and "
-          "t10k-labels-idx1-ubyte.gz into one folder and name it with --data",
-          false,
-          {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}};
+  return {
+      "MNIST",
+      "put the official files train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz and "
+      "t10k-labels-idx1-ubyte.gz into one folder and name it with --data",
+      false,
+      {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}};
 }
 inline IdxCollection fashion_mnist_collection() {
-  return {"Fashion-MNIST",
-          "on Debian run 'apt install dataset-fashion-mnist'; elsewhere put the official files train-images-idx3-ubyte.gz, "
-          "train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz into one folder and name it with --data",
-          true,
-          {"t-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"}};
+  return {
+      "Fashion-MNIST",
+      "on Debian run 'apt install dataset-fashion-mnist'; elsewhere put the official files train-images-idx3-ubyte.gz, "
+      "train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz into one folder and name it "
+      "with --data",
+      true,
+      {"t-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"}};
 }
 
-inline std::string idx_path(const std::string& folder, std::string_view part, std::string_view what, const IdxCollection& collection) {
+inline std::string idx_path(const std::string& folder, std::string_view part, std::string_view what,
+                            const IdxCollection& collection) {
   for (const char dot : {'-', '.'}) {
     for (const std::string_view suffix : {"", ".gz"}) {
       const std::string path = str(folder, "/", part, what.substr(0, 7), dot, what.substr(8), "-ubyte", suffix);
       if (exists(path)) return path;
     }
   }
-  throw IoError(str(folder, ": found no ", part, what, "-ubyte, with or without .gz, needed the IDX files of ", collection.name, "; ", collection.remedy));
+  throw IoError(str(folder, ": found no ", part, what, "-ubyte, with or without .gz, needed the IDX files of ",
+                    collection.name, "; ", collection.remedy));
 }
 
-inline ImageSet idx_part(const std::string& folder, std::string_view part, std::string_view label, const IdxCollection& collection) {
+inline ImageSet idx_part(const std::string& folder, std::string_view part, std::string_view label,
+                         const IdxCollection& collection) {
   ImageSet set = image_set(read_idx(idx_path(folder, part, "-images-idx3", collection)),
                            read_idx(idx_path(folder, part, "-labels-idx1", collection)), 10);
   set.name = str(collection.name, " ", label);
@@ -61,15 +67,18 @@ inline ImageSet idx_part(const std::string& folder, std::string_view part, std::
 
 inline TrainTest idx_collection(const std::string& option, const IdxCollection& collection) {
   const std::string folder = folder_holding(option, {"", "mnist", "fashion-mnist", "MNIST/raw", "FashionMNIST/raw"},
-                                            {"train-images-idx3-ubyte.gz", "train-images-idx3-ubyte", "train-images.idx3-ubyte.gz", "train-images.idx3-ubyte"});
+                                            {"train-images-idx3-ubyte.gz", "train-images-idx3-ubyte",
+                                             "train-images.idx3-ubyte.gz", "train-images.idx3-ubyte"});
   TrainTest sets{idx_part(folder, "train", "train", collection), idx_part(folder, "t10k", "test", collection)};
   if (sets.train.shape() != sets.test.shape()) {
-    throw DataError(str(folder, ": training images are ", sets.train.h, " x ", sets.train.w, ", test images ", sets.test.h, " x ", sets.test.w, ", needed one size; the files do not belong together"));
+    throw DataError(str(folder, ": training images are ", sets.train.h, " x ", sets.train.w, ", test images ",
+                        sets.test.h, " x ", sets.test.w, ", needed one size; the files do not belong together"));
   }
   const auto counts = sets.train.class_counts();
   const bool balanced = std::all_of(counts.begin(), counts.end(), [&](Index n) { return n == counts[0]; });
   if (sets.train.count == 60000 && balanced != collection.balanced) {
-    throw DataError(str(folder, ": found ", counts[0], " training images of class 0, needed ", collection.balanced ? 6000 : 5923, " for ", collection.name,
+    throw DataError(str(folder, ": found ", counts[0], " training images of class 0, needed ",
+                        collection.balanced ? 6000 : 5923, " for ", collection.name,
                         "; these files, of the same names, are of another data set: name the right folder"));
   }
   return sets;
@@ -84,12 +93,16 @@ inline TrainTest mnist(const std::string& folder) { return detail::idx_collectio
 
 /// Reads the pictures of clothes from a folder, or from its subfolder fashion-mnist or FashionMNIST/raw.
 /// **Throws** IoError or DataError naming file, cause and remedy.
-/// **Paper** Xiao, Rasul and Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine learning algorithms", 2017.
-inline TrainTest fashion_mnist(const std::string& folder) { return detail::idx_collection(folder, detail::fashion_mnist_collection()); }
+/// **Paper** Xiao, Rasul and Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine learning
+/// algorithms", 2017.
+inline TrainTest fashion_mnist(const std::string& folder) {
+  return detail::idx_collection(folder, detail::fashion_mnist_collection());
+}
 
 /// The folder that --data names, else the one of Debian's package. **Throws** IoError with the remedy.
 inline Folder find_fashion_mnist(const std::string& option) {
-  return find_data(option, {{"/usr/share/datasets/fashion-mnist", "Debian package dataset-fashion-mnist"}}, detail::fashion_mnist_collection().remedy);
+  return find_data(option, {{"/usr/share/datasets/fashion-mnist", "Debian package dataset-fashion-mnist"}},
+                   detail::fashion_mnist_collection().remedy);
 }
 inline Folder find_mnist(const std::string& option) { return find_data(option, {}, detail::mnist_collection().remedy); }
 

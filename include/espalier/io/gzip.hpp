@@ -39,7 +39,8 @@ class Inflater {
     std::size_t written = 0;
     while (written < out.size() && !finished_) {
       const std::size_t in = std::min(input_.size() - used_, largest), room = std::min(out.size() - written, largest);
-      stream_.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(input_.data() + used_));  // zlib does not write to it
+      stream_.next_in =
+          reinterpret_cast<Bytef*>(const_cast<std::byte*>(input_.data() + used_));  // zlib does not write to it
       stream_.avail_in = static_cast<uInt>(in);
       stream_.next_out = reinterpret_cast<Bytef*>(out.data() + written);
       stream_.avail_out = static_cast<uInt>(room);
@@ -73,7 +74,8 @@ class Inflater {
     }
   }
   [[noreturn]] void fail(std::string_view found) const {
-    throw DataError(str(where_, ": gzip, at byte ", used_, " of ", input_.size(), ": ", found, ", needed a whole gzip file; fetch it again"));
+    throw DataError(str(where_, ": gzip, at byte ", used_, " of ", input_.size(), ": ", found,
+                        ", needed a whole gzip file; fetch it again"));
   }
 
   std::span<const std::byte> input_;
@@ -88,7 +90,8 @@ class Inflater {
 /// Unpacks all members of a gzip file, checksums verified.
 /// **Throws** DataError if the input is no gzip, cut short, damaged or followed by anything else, or if
 /// it unpacks to more than `max_output` bytes.
-inline std::vector<std::byte> gunzip(std::span<const std::byte> input, std::uint64_t max_output, std::string_view where = "gzip stream") {
+inline std::vector<std::byte> gunzip(std::span<const std::byte> input, std::uint64_t max_output,
+                                     std::string_view where = "gzip stream") {
   detail::Inflater inflater(input, where);
   std::vector<std::byte> out;
   std::size_t size = 0;
@@ -96,7 +99,8 @@ inline std::vector<std::byte> gunzip(std::span<const std::byte> input, std::uint
   const std::size_t bound = max_output < SIZE_MAX ? static_cast<std::size_t>(max_output) + 1 : SIZE_MAX;
   while (!inflater.finished()) {
     if (size == bound) {
-      throw DataError(str(where, ": gzip: unpacks to more than the ", max_output, " bytes needed; the file is damaged or hostile: fetch it again"));
+      throw DataError(str(where, ": gzip: unpacks to more than the ", max_output,
+                          " bytes needed; the file is damaged or hostile: fetch it again"));
     }
     if (size == out.size()) {
       const std::size_t wanted = std::max(out.size() * 2, std::max<std::size_t>(input.size(), 65536) * 4);
@@ -106,13 +110,15 @@ inline std::vector<std::byte> gunzip(std::span<const std::byte> input, std::uint
   }
   out.resize(size);
   if (size > max_output) {
-    throw DataError(str(where, ": gzip: unpacks to ", size, " bytes, needed at most ", max_output, "; the file is damaged or hostile: fetch it again"));
+    throw DataError(str(where, ": gzip: unpacks to ", size, " bytes, needed at most ", max_output,
+                        "; the file is damaged or hostile: fetch it again"));
   }
   return out;
 }
 
 /// The first `count` bytes of what a gzip file unpacks to, or all if it holds less; the rest is not looked at.
-inline std::vector<std::byte> gunzip_front(std::span<const std::byte> input, std::size_t count, std::string_view where = "gzip stream") {
+inline std::vector<std::byte> gunzip_front(std::span<const std::byte> input, std::size_t count,
+                                           std::string_view where = "gzip stream") {
   detail::Inflater inflater(input, where);
   std::vector<std::byte> out(count);
   out.resize(inflater.read(out));

@@ -110,7 +110,8 @@ class Json {
   }
   std::int64_t as_int() const { return get<std::int64_t>("an integer below 2^63"); }
   std::uint64_t as_uint() const {
-    if (const auto* i = std::get_if<std::int64_t>(&value_); i != nullptr && *i >= 0) return static_cast<std::uint64_t>(*i);
+    if (const auto* i = std::get_if<std::int64_t>(&value_); i != nullptr && *i >= 0)
+      return static_cast<std::uint64_t>(*i);
     return get<std::uint64_t>("an integer of at least 0");
   }
 
@@ -199,7 +200,8 @@ class Json {
     } else if (const auto* text = std::get_if<std::string>(&value_)) {
       detail::append_json_string(out, *text);
     } else if (const auto* x = std::get_if<double>(&value_)) {
-      if (!std::isfinite(*x)) throw DataError(str("JSON: found ", *x, ", needed a finite number; write null or a string instead"));
+      if (!std::isfinite(*x))
+        throw DataError(str("JSON: found ", *x, ", needed a finite number; write null or a string instead"));
       const std::string digits = str(*x);
       out += digits;
       if (digits.find_first_of(".e") == std::string::npos) out += ".0";
@@ -235,7 +237,8 @@ struct Json::Builder {
     for (const Member& member : members) names.push_back(member.first);
     std::sort(names.begin(), names.end());
     if (const auto twice = std::adjacent_find(names.begin(), names.end()); twice != names.end()) {
-      throw DataError(str(where, ": JSON: found the key '", *twice, "' twice in one object, needed it once; remove one"));
+      throw DataError(
+          str(where, ": JSON: found the key '", *twice, "' twice in one object, needed it once; remove one"));
     }
     end();
   }
@@ -249,7 +252,8 @@ struct Json::Builder {
     }
     double x = 0;
     if (std::from_chars(first, last, x).ec != std::errc() && !underflows(text)) {
-      throw DataError(str(where, ": JSON: found the number ", text.substr(0, 40), ", needed one that a double holds; correct it"));
+      throw DataError(
+          str(where, ": JSON: found the number ", text.substr(0, 40), ", needed one that a double holds; correct it"));
     }
     add(x);
   }

@@ -118,20 +118,23 @@ inline std::vector<std::byte> read_file(const std::string& path, ReadLimits limi
 
   const auto size = static_cast<std::uint64_t>(info.st_size);
   if (size > limits.bytes) {
-    fail(str("found ", size, " bytes, limit ", limits.bytes, " (ReadLimits::bytes)"), "raise the limit if you trust the file");
+    fail(str("found ", size, " bytes, limit ", limits.bytes, " (ReadLimits::bytes)"),
+         "raise the limit if you trust the file");
   }
   std::vector<std::byte> bytes;
   try {
     bytes.resize(static_cast<std::size_t>(size));
   } catch (const std::exception&) {
-    throw OutOfMemory(str(path, ": found no memory for its ", size, " bytes; close other programs or use a larger machine"));
+    throw OutOfMemory(
+        str(path, ": found no memory for its ", size, " bytes; close other programs or use a larger machine"));
   }
   std::size_t done = 0;
   while (done < bytes.size()) {
     const ssize_t n = ::read(file.get(), bytes.data() + done, bytes.size() - done);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) fail(detail::error_text(errno), "check the device");
-    if (n == 0) fail(str("it shrank from ", size, " to ", done, " bytes while being read"), "wait until its writer is done");
+    if (n == 0)
+      fail(str("it shrank from ", size, " to ", done, " bytes while being read"), "wait until its writer is done");
     done += static_cast<std::size_t>(n);
   }
   return bytes;

@@ -35,7 +35,8 @@ class SafetensorsFile {
   static SafetensorsFile read(const std::string& path, const SafetensorsLimits& limits = {}) {
     return parse(read_file(path), path, limits);
   }
-  static SafetensorsFile parse(std::vector<std::byte> bytes, const std::string& where = "bytes", const SafetensorsLimits& limits = {}) {
+  static SafetensorsFile parse(std::vector<std::byte> bytes, const std::string& where = "bytes",
+                               const SafetensorsLimits& limits = {}) {
     SafetensorsFile file;
     file.where_ = where;
     file.bytes_ = std::make_shared<const std::vector<std::byte>>(std::move(bytes));
@@ -65,7 +66,8 @@ class SafetensorsFile {
     return nullptr;
   }
 
-  /// The elements of F32, F16, BF16 (exactly) or F64 (rounded). **Throws** DataError if there is no such tensor or it holds integers.
+  /// The elements of F32, F16, BF16 (exactly) or F64 (rounded). **Throws** DataError if there is no such tensor or it
+  /// holds integers.
   std::vector<float> floats(std::string_view name) const { return real<float>(name); }
   std::vector<double> doubles(std::string_view name) const { return real<double>(name); }
   /// The elements of I64, I32, U8 or BOOL. **Throws** DataError if there is no such tensor or it holds other numbers.
@@ -97,7 +99,8 @@ class SafetensorsFile {
  private:
   static bool is_real(Dtype d) { return d == Dtype::f16 || d == Dtype::bf16 || d == Dtype::f32 || d == Dtype::f64; }
   [[noreturn]] void wrong_dtype(const TensorEntry& entry, std::string_view needed) const {
-    throw DataError(str(where_, ": tensor '", entry.name, "' holds ", dtype_name(entry.dtype), ", needed ", needed, "; convert it before saving"));
+    throw DataError(str(where_, ": tensor '", entry.name, "' holds ", dtype_name(entry.dtype), ", needed ", needed,
+                        "; convert it before saving"));
   }
 
   // memcpy, because nothing promises that an element is aligned.
@@ -121,9 +124,11 @@ class SafetensorsFile {
     switch (entry.dtype) {
       case Dtype::f32: return converted<To, float>(entry, [](float x) { return static_cast<To>(x); });
       case Dtype::f64: return converted<To, double>(entry, [](double x) { return static_cast<To>(x); });
-      case Dtype::f16: return converted<To, std::uint16_t>(entry, [](std::uint16_t x) { return To{detail::from_half(x)}; });
+      case Dtype::f16:
+        return converted<To, std::uint16_t>(entry, [](std::uint16_t x) { return To{detail::from_half(x)}; });
       case Dtype::bf16:
-        return converted<To, std::uint16_t>(entry, [](std::uint16_t x) { return To{std::bit_cast<float>(std::uint32_t{x} << 16)}; });
+        return converted<To, std::uint16_t>(
+            entry, [](std::uint16_t x) { return To{std::bit_cast<float>(std::uint32_t{x} << 16)}; });
       default: wrong_dtype(entry, "F32, F64, F16 or BF16");
     }
   }
@@ -131,16 +136,19 @@ class SafetensorsFile {
   void validate(const SafetensorsLimits& limits) {
     const std::span<const std::byte> all(*bytes_);
     refuse_stub(all, where_, "a safetensors file");
-    const bool zip = detail::starts_with(all, "PK\x03\x04"), pickle = detail::starts_with(all, "\x80\x02") || detail::starts_with(all, "\x80\x04");
+    const bool zip = detail::starts_with(all, "PK\x03\x04"),
+               pickle = detail::starts_with(all, "\x80\x02") || detail::starts_with(all, "\x80\x04");
     if (zip || pickle) {
-      throw DataError(str(where_, ": found a ", zip ? "zip archive, as torch.save writes" : "Python pickle", ", needed a safetensors file; in Python: "
+      throw DataError(str(where_, ": found a ", zip ? "zip archive, as torch.save writes" : "Python pickle",
+                          ", needed a safetensors file; in Python: "
                           "safetensors.torch.save_file(torch.load(path, weights_only=True), 'model.safetensors')"));
     }
     Cursor cursor(all, where_);
     const std::uint64_t header_size = cursor.u64_le("the header's length");
     if (header_size > limits.header_bytes) {
-      cursor.fail("the header's length", str("found ", header_size, " bytes, limit ", limits.header_bytes,
-                                             " (SafetensorsLimits::header_bytes); this is no safetensors file, or a hostile one"));
+      cursor.fail("the header's length",
+                  str("found ", header_size, " bytes, limit ", limits.header_bytes,
+                      " (SafetensorsLimits::header_bytes); this is no safetensors file, or a hostile one"));
     }
     const auto header_bytes = cursor.take(header_size, "the header");
     const std::string_view text(reinterpret_cast<const char*>(header_bytes.data()), header_bytes.size());
@@ -161,8 +169,9 @@ class SafetensorsFile {
   void place(detail::SafetensorsHeader& header, std::span<const std::byte> data) {
     auto& tensors = header.tensors;
     std::sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) {
-      return std::pair(a.begin, a.end) != std::pair(b.begin, b.end) ? std::pair(a.begin, a.end) < std::pair(b.begin, b.end)
-                                                                    : a.entry.name < b.entry.name;
+      return std::pair(a.begin, a.end) != std::pair(b.begin, b.end)
+                 ? std::pair(a.begin, a.end) < std::pair(b.begin, b.end)
+                 : a.entry.name < b.entry.name;
     });
     std::uint64_t position = 0;
     for (auto& tensor : tensors) {
@@ -175,17 +184,21 @@ class SafetensorsFile {
         fail(str("its shape needs ", size.value(), " bytes, its data_offsets hold ", tensor.end - tensor.begin));
       }
       if (tensor.begin != position) {
-        fail(str("starts at ", tensor.begin, " where ", position, " was needed: ", tensor.begin < position ? "tensors overlap" : "a hole in the data"));
+        fail(str("starts at ", tensor.begin, " where ", position,
+                 " was needed: ", tensor.begin < position ? "tensors overlap" : "a hole in the data"));
       }
-      if (tensor.end > data.size()) fail(str("ends at ", tensor.end, " of ", data.size(), " data bytes: the file is cut short"));
+      if (tensor.end > data.size())
+        fail(str("ends at ", tensor.end, " of ", data.size(), " data bytes: the file is cut short"));
       tensor.entry.bytes = data.subspan(static_cast<std::size_t>(tensor.begin), static_cast<std::size_t>(size.value()));
       position = tensor.end;
     }
-    if (position != data.size()) header.fail(str("found ", data.size() - position, " bytes after the last tensor, needed none"));
+    if (position != data.size())
+      header.fail(str("found ", data.size() - position, " bytes after the last tensor, needed none"));
 
     for (auto& tensor : tensors) entries_.push_back(std::move(tensor.entry));
     for (std::size_t i = 0; i < entries_.size(); ++i) by_name_.push_back(i);
-    std::sort(by_name_.begin(), by_name_.end(), [&](std::size_t a, std::size_t b) { return entries_[a].name < entries_[b].name; });
+    std::sort(by_name_.begin(), by_name_.end(),
+              [&](std::size_t a, std::size_t b) { return entries_[a].name < entries_[b].name; });
     for (std::size_t i = 1; i < by_name_.size(); ++i) {
       if (entries_[by_name_[i]].name == entries_[by_name_[i - 1]].name) {
         header.fail(str("found the tensor name '", entries_[by_name_[i]].name, "' twice, needed it once"));

@@ -39,27 +39,42 @@ class SafetensorsWriter {
 
   /// **Throws** ShapeError if shape and number of values differ; DataError for a name that is taken,
   /// empty, reserved or not UTF-8.
-  void add(std::string_view name, std::span<const std::int64_t> shape, std::span<const float> values) { add_values(name, Dtype::f32, shape, values); }
-  void add(std::string_view name, std::span<const std::int64_t> shape, std::span<const double> values) { add_values(name, Dtype::f64, shape, values); }
-  void add(std::string_view name, std::span<const std::int64_t> shape, std::span<const std::int64_t> values) { add_values(name, Dtype::i64, shape, values); }
-  void add(std::string_view name, std::span<const std::int64_t> shape, std::span<const std::int32_t> values) { add_values(name, Dtype::i32, shape, values); }
-  void add(std::string_view name, std::span<const std::int64_t> shape, std::span<const std::uint8_t> values) { add_values(name, Dtype::u8, shape, values); }
+  void add(std::string_view name, std::span<const std::int64_t> shape, std::span<const float> values) {
+    add_values(name, Dtype::f32, shape, values);
+  }
+  void add(std::string_view name, std::span<const std::int64_t> shape, std::span<const double> values) {
+    add_values(name, Dtype::f64, shape, values);
+  }
+  void add(std::string_view name, std::span<const std::int64_t> shape, std::span<const std::int64_t> values) {
+    add_values(name, Dtype::i64, shape, values);
+  }
+  void add(std::string_view name, std::span<const std::int64_t> shape, std::span<const std::int32_t> values) {
+    add_values(name, Dtype::i32, shape, values);
+  }
+  void add(std::string_view name, std::span<const std::int64_t> shape, std::span<const std::uint8_t> values) {
+    add_values(name, Dtype::u8, shape, values);
+  }
   void add(std::string_view name, std::span<const std::int64_t> shape, std::span<const bool> values) {
     static_assert(sizeof(bool) == 1);
     add_values(name, Dtype::boolean, shape, values);
   }
   /// Elements of any type as they lie in memory.
-  void add_bytes(std::string_view name, Dtype dtype, std::span<const std::int64_t> shape, std::span<const std::byte> bytes) {
+  void add_bytes(std::string_view name, Dtype dtype, std::span<const std::int64_t> shape,
+                 std::span<const std::byte> bytes) {
     CheckedSize size = dtype_bytes(dtype);
     for (const std::int64_t d : shape) size = size * d;
     if (size.overflowed() || size.value() != bytes.size()) {
-      throw ShapeError(str("safetensors tensor '", name, "': found ", bytes.size() / dtype_bytes(dtype), " values, its shape ",
-                           printed(shape), " needs another number; pass the shape of the values"));
+      throw ShapeError(str("safetensors tensor '", name, "': found ", bytes.size() / dtype_bytes(dtype),
+                           " values, its shape ", printed(shape),
+                           " needs another number; pass the shape of the values"));
     }
     const SafetensorsLimits limits;
-    if (name.empty() || name == "__metadata__" || name.size() > limits.name_bytes || name.find('\0') != std::string_view::npos || shape.size() > limits.rank) {
-      throw DataError(str("safetensors tensor '", name.substr(0, 80), "' of rank ", shape.size(), ": needed a name of 1 to ", limits.name_bytes,
-                          " bytes that is not '__metadata__', and at most ", limits.rank, " dimensions; rename or reshape it"));
+    if (name.empty() || name == "__metadata__" || name.size() > limits.name_bytes ||
+        name.find('\0') != std::string_view::npos || shape.size() > limits.rank) {
+      throw DataError(str("safetensors tensor '", name.substr(0, 80), "' of rank ", shape.size(),
+                          ": needed a name of 1 to ", limits.name_bytes,
+                          " bytes that is not '__metadata__', and at most ", limits.rank,
+                          " dimensions; rename or reshape it"));
     }
     tensors_.push_back({std::string(name), dtype, {shape.begin(), shape.end()}, {bytes.begin(), bytes.end()}});
   }
@@ -136,7 +151,8 @@ class SafetensorsWriter {
     header.resize((header.size() + 7) / 8 * 8, ' ');
     const std::uint64_t length = header.size() - 8;
     if (length > SafetensorsLimits().header_bytes) {
-      throw DataError(str("safetensors: found a header of ", length, " bytes, limit ", SafetensorsLimits().header_bytes, "; shorten the metadata"));
+      throw DataError(str("safetensors: found a header of ", length, " bytes, limit ", SafetensorsLimits().header_bytes,
+                          "; shorten the metadata"));
     }
     std::memcpy(header.data(), &length, 8);  // little-endian, as io/dtype.hpp has asserted
     return {std::move(header), std::move(order)};

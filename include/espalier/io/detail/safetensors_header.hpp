@@ -126,7 +126,8 @@ class SafetensorsHeader {
   void null() { value("null"); }
 
   [[noreturn]] void fail(std::string_view what) const {
-    throw DataError(str(where_, ": safetensors header: ", what, "; the file is damaged or hostile: write it again with save_file"));
+    throw DataError(
+        str(where_, ": safetensors header: ", what, "; the file is damaged or hostile: write it again with save_file"));
   }
 
  private:
@@ -135,9 +136,12 @@ class SafetensorsHeader {
 
   void begin_tensor() {
     if (name_.empty()) fail("found a tensor with an empty name, needed a name");
-    if (name_.size() > limits_.name_bytes) fail(str("found a name of ", name_.size(), " bytes, limit ", limits_.name_bytes, " (SafetensorsLimits::name_bytes)"));
+    if (name_.size() > limits_.name_bytes)
+      fail(str("found a name of ", name_.size(), " bytes, limit ", limits_.name_bytes,
+               " (SafetensorsLimits::name_bytes)"));
     if (name_.find('\0') != std::string::npos) fail("found a tensor name that holds a NUL, needed text");
-    if (tensors.size() == limits_.tensors) fail(str("found more than ", limits_.tensors, " tensors (SafetensorsLimits::tensors)"));
+    if (tensors.size() == limits_.tensors)
+      fail(str("found more than ", limits_.tensors, " tensors (SafetensorsLimits::tensors)"));
     tensors.push_back(Tensor());
     tensors.back().entry.name = name_;
     place_ = Place::tensor;
@@ -145,7 +149,8 @@ class SafetensorsHeader {
     offsets_found_ = 0;
   }
   void end_tensor() {
-    if (seen_ != (dtype | shape | offsets)) fail(str("tensor '", name_, "': needed dtype, shape and data_offsets, one of them is missing"));
+    if (seen_ != (dtype | shape | offsets))
+      fail(str("tensor '", name_, "': needed dtype, shape and data_offsets, one of them is missing"));
     if (offsets_found_ != 2) fail(str("tensor '", name_, "': found ", offsets_found_, " data_offsets, needed two"));
   }
   void set_dtype(std::string_view s) {
