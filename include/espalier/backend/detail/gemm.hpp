@@ -22,14 +22,20 @@ struct GemmBlocks {
   Index k_step = 0;
 
   explicit GemmBlocks(const GemmShape& s) {
-    constexpr Index wanted = 16;                                        // blocks, to keep 8 threads busy
-    const Index affordable = 1 + s.m * s.n * s.k / 65536;               // a block should outlast its start
-    const Index most = std::min(wanted, affordable);
-    block_rows = std::clamp(round_up(ceil_div(s.m, most), tile_rows), Index{tile_rows}, Index{8 * tile_rows});
-    const Index row_blocks = ceil_div(s.m, block_rows);
-    block_columns = round_up(ceil_div(s.n, ceil_div(most, row_blocks)), tile_columns);
-    const Index blocks = row_blocks * ceil_div(s.n, block_columns);
-    if (blocks < most && s.k >= 1024) splits = std::min(ceil_div(most, blocks), s.k / 512);
+    constexpr Index most_rows = 8 * tile_rows;             // of A in cache, packed
+    const Index affordable = 1 + s.m * s.n * s.k / 65536;  // a block should outlast its start
+    const Index wanted = std::min<Index>(16, affordable);  // blocks: enough for 8 threads
+    Index row_blocks = ceil_div(s.m, most_rows), column_blocks = 1;
+    while (row_blocks * column_blocks < wanted) {
+      const Index rows = ceil_div(s.m, row_blocks), columns = ceil_div(s.n, column_blocks);
+      if (rows <= tile_rows && columns <= tile_columns) break;
+      if (rows * tile_columns >= 2 * columns * tile_rows) ++row_blocks; else ++column_blocks;
+      if (column_blocks > ceil_div(s.n, tile_columns)) { --column_blocks; break; }
+    }
+    block_rows = std::min(round_up(ceil_div(s.m, row_blocks), tile_rows), most_rows);
+    block_columns = round_up(ceil_div(s.n, column_blocks), tile_columns);
+    const Index blocks = ceil_div(s.m, block_rows) * ceil_div(s.n, block_columns);
+    if (blocks < wanted && s.k >= 1024) splits = std::min(ceil_div(wanted, blocks), s.k / 512);
     k_step = std::max<Index>(1, Pieces::at_most(ceil_div(s.k, splits), 384).size(0));
   }
 };
@@ -57,16 +63,33 @@ inline PackedB pack_b(const GemmShape& s, const float* b) {
   return packed;
 }
 
-/// The block of C that has its origin at row i0, column j0, over steps [p0, p0 + k) of the sum; panels of B
-/// cover the whole sum. One worker.
-inline void gemm_block(Workspace& ws, int worker, const GemmShape& s, const float* a, const float* panels, float* c,
-                       Index c_stride, Index i0, Index rows, Index j0, Index columns, Index p0, Index k, Index k_step,
-                       bool add, const Epilogue& epilogue) {
+/// Where the inner kernel reads B: packed panels, or the matrix itself but for a last, partial panel.
+struct BSource {
+  const float* panels = nullptr;
+  const float* in_place = nullptr;
+  Index stride = 0;
+
+  void point(Tile& t, Index k, Index n, Index p, Index j) const {
+    t.columns = std::min<Index>(tile_columns, n - j);
+    if (in_place != nullptr && t.columns == tile_columns) {
+      t.b = in_place + p * stride + j;
+      t.b_stride = stride;
+    } else {
+      t.b_stride = panel_width(n, j);
+      t.b = panels + (in_place != nullptr ? 0 : j * k) + p * t.b_stride;
+    }
+  }
+};
+
+/// The block of C that has its origin at row i0, column j0, over steps [p0, p0 + k) of the sum. One worker.
+inline void gemm_block(Workspace& ws, int worker, const GemmShape& s, const float* a, const BSource& b, float* c, Index c_stride,
+                       Index i0, Index rows, Index j0, Index columns, Index p0, Index k, Index k_step, bool add,
+                       const Epilogue& epilogue) {
   const bool turned = s.a == Transpose::yes;
   const Pieces row_pieces = Pieces::at_most(rows, tile_rows);
   float* packed = nullptr;
-  const bool in_place = !turned && s.lda % 256 != 0;
-  if (!in_place) packed = ws.get<float>(worker, 0, rows * std::min(k, k_step));
+  const bool in_place = !turned && s.lda % 256 != 0;  // rows a page apart would share lines of the cache
+  if (!in_place) packed = ws.get<float>(worker, 0, rows * std::min(k, k_step) + simd::lanes);
   for (Index p = 0; p == 0 || p < k; p += k_step) {
     const Index steps = std::min(k_step, k - p);
     if (!in_place)
@@ -75,19 +98,15 @@ inline void gemm_block(Workspace& ws, int worker, const GemmShape& s, const floa
         pack_a_panel(turned ? a + (p0 + p) * s.lda + i : a + i * s.lda + p0 + p, turned ? 1 : s.lda,
                      turned ? s.lda : 1, row_pieces.size(r), steps, packed + row_pieces.begin(r) * steps);
       }
+    Tile t;
+    t.c_stride = c_stride;
+    t.k = steps;
+    t.add = add || p > 0;
+    const bool last = p + k_step >= k;
+    if (last) t.epilogue = epilogue;
     for (Index j = j0; j < j0 + columns; j += tile_columns) {
-      Tile t;
-      const Index width = panel_width(s.n, j);
-      t.b = panels + j * s.k + (p0 + p) * width;
-      t.b_stride = width;
-      t.c_stride = c_stride;
-      t.k = steps;
-      t.columns = std::min<Index>(tile_columns, s.n - j);
-      t.add = add || p > 0;
-      if (p + k_step >= k) {
-        t.epilogue = epilogue;
-        if (epilogue.bias != nullptr) t.epilogue.bias += j;
-      }
+      b.point(t, s.k, s.n, p0 + p, j);
+      if (last && epilogue.bias != nullptr) t.epilogue.bias = epilogue.bias + j;
       for (Index r = 0; r < row_pieces.pieces; ++r) {
         const Index i = row_pieces.begin(r), height = row_pieces.size(r);
         t.c = c + (i0 + i) * c_stride + j;
@@ -122,11 +141,10 @@ inline void add_partials(ThreadPool& pool, const float* partial, Index splits, I
   });
 }
 
-inline void gemm_with_panels(ThreadPool& pool, Workspace& ws, const GemmShape& s, const float* a, const float* panels,
-                             float* c, Store store, const Epilogue& epilogue) {
+inline void gemm_with_b(ThreadPool& pool, Workspace& ws, const GemmShape& s, const float* a, const BSource& b, float* c,
+                        Store store, const Epilogue& epilogue) {
   const GemmBlocks cut(s);
-  const Index row_blocks = ceil_div(s.m, cut.block_rows);
-  const Index column_blocks = ceil_div(s.n, cut.block_columns);
+  const Index row_blocks = ceil_div(s.m, cut.block_rows), column_blocks = ceil_div(s.n, cut.block_columns);
   const Pieces sums{s.k, cut.splits};
   float* partial = cut.splits > 1 ? ws.shared<float>(1, cut.splits * s.m * s.n) : nullptr;
   pool.run(row_blocks * column_blocks * cut.splits, [&](Index block, int worker) {
@@ -134,12 +152,54 @@ inline void gemm_with_panels(ThreadPool& pool, Workspace& ws, const GemmShape& s
     const Index i0 = block / cut.splits / column_blocks * cut.block_rows;
     const Index rows = std::min(cut.block_rows, s.m - i0), columns = std::min(cut.block_columns, s.n - j0);
     if (partial != nullptr)
-      gemm_block(ws, worker, s, a, panels, partial + split * s.m * s.n, s.n, i0, rows, j0, columns, sums.begin(split),
+      gemm_block(ws, worker, s, a, b, partial + split * s.m * s.n, s.n, i0, rows, j0, columns, sums.begin(split),
                  sums.size(split), cut.k_step, false, {});
     else
-      gemm_block(ws, worker, s, a, panels, c, s.ldc, i0, rows, j0, columns, 0, s.k, cut.k_step, store == Store::add, epilogue);
+      gemm_block(ws, worker, s, a, b, c, s.ldc, i0, rows, j0, columns, 0, s.k, cut.k_step, store == Store::add, epilogue);
   });
   if (partial != nullptr) add_partials(pool, partial, cut.splits, s.m, s.n, c, s.ldc, store, epilogue);
+}
+
+/// One row of A: B is read once, where it is.
+template <int vectors>
+void multiply_row(const GemmShape& s, const float* a, Index a_stride, const float* b, float* c, Index last, Store store,
+                  const float* bias, Activation activation) {
+  using simd::Vec, simd::lanes;
+  Vec sum[vectors];
+#pragma GCC unroll 8
+  for (int v = 0; v < vectors; ++v) sum[v] = Vec{};
+  for (Index p = 0; p < s.k; ++p, a += a_stride, b += s.ldb) {
+    const Vec x = simd::splat(*a);
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors - 1; ++v) sum[v] = sum[v] + x * simd::load(b + v * lanes);
+    sum[vectors - 1] = sum[vectors - 1] + x * simd::load_n(b + (vectors - 1) * lanes, last);
+  }
+#pragma GCC unroll 8
+  for (int v = 0; v < vectors; ++v) {
+    const Index width = v < vectors - 1 ? lanes : last;
+    Vec value = sum[v];
+    if (store == Store::add) value = simd::load_n(c + v * lanes, width) + value;
+    if (bias != nullptr) value = value + simd::load_n(bias + v * lanes, width);
+    if (activation == Activation::relu) value = simd::relu(value);
+    simd::store_n(c + v * lanes, value, width);
+  }
+}
+
+inline void gemm_row(ThreadPool& pool, const GemmShape& s, const float* a, const float* b, float* c, Store store,
+                     const Epilogue& epilogue) {
+  using Kernel = void (*)(const GemmShape&, const float*, Index, const float*, float*, Index, Store, const float*, Activation);
+  static constexpr Kernel kernels[] = {multiply_row<1>, multiply_row<2>, multiply_row<3>, multiply_row<4>,
+                                       multiply_row<5>, multiply_row<6>, multiply_row<7>, multiply_row<8>};
+  const Pieces blocks = Pieces::at_most(ceil_div(s.n, simd::lanes), 8);
+  const Index a_stride = s.a == Transpose::yes ? s.lda : 1;
+  const Index together = std::max<Index>(1, blocks.pieces * 16384 / std::max<Index>(1, s.n * s.k));
+  pool.run(ceil_div(blocks.pieces, together), [&](Index block, int) {
+    for (Index i = block * together; i < std::min(blocks.pieces, (block + 1) * together); ++i) {
+      const Index j = blocks.begin(i) * simd::lanes, end = std::min(s.n, j + blocks.size(i) * simd::lanes);
+      kernels[blocks.size(i) - 1](s, a, a_stride, b + j, c + j, end - j - (blocks.size(i) - 1) * simd::lanes, store,
+                                  epilogue.bias != nullptr ? epilogue.bias + j : nullptr, epilogue.activation);
+    }
+  });
 }
 
 /// C (+)= op(A) op(B), then the epilogue.
@@ -147,22 +207,32 @@ inline void gemm_with_panels(ThreadPool& pool, Workspace& ws, const GemmShape& s
 inline void gemm(ThreadPool& pool, Workspace& ws, const GemmShape& s, const float* a, const float* b, float* c, Store store,
                  const Epilogue& epilogue = {}) {
   if (s.m <= 0 || s.n <= 0) return;
-  float* panels = ws.shared<float>(0, packed_size(s.k, s.n));
   const bool turned = s.b == Transpose::yes;
+  if (s.m == 1 && !turned) return gemm_row(pool, s, a, b, c, store, epilogue);
   const Index row_stride = turned ? 1 : s.ldb, column_stride = turned ? s.ldb : 1;
-  const Index step = round_up(std::max<Index>(1, 16384 / std::max<Index>(1, s.k)), tile_columns);
-  pool.run(ceil_div(s.n, step), [&](Index block, int) {
-    const Index j = block * step;
-    pack_b_panels(b + j * column_stride, row_stride, column_stride, s.k, std::min(step, s.n - j), panels + j * s.k);
-  });
-  gemm_with_panels(pool, ws, s, a, panels, c, store, epilogue);
+  BSource source;
+  if (!turned && s.m <= 5 * tile_rows) {  // too few rows to pay for a copy of B
+    const Index whole = s.n / tile_columns * tile_columns;
+    float* rest = ws.shared<float>(0, s.k * tile_columns);
+    pack_b_panels(b + whole, s.ldb, 1, s.k, s.n - whole, rest);
+    source = {rest, b, s.ldb};
+  } else {
+    float* panels = ws.shared<float>(0, packed_size(s.k, s.n));
+    const Index step = round_up(std::max<Index>(1, 16384 / std::max<Index>(1, s.k)), tile_columns);
+    pool.run(ceil_div(s.n, step), [&](Index block, int) {
+      const Index j = block * step;
+      pack_b_panels(b + j * column_stride, row_stride, column_stride, s.k, std::min(step, s.n - j), panels + j * s.k);
+    });
+    source.panels = panels;
+  }
+  gemm_with_b(pool, ws, s, a, source, c, store, epilogue);
 }
 
 /// The same with a B that `pack_b` has packed; s.b and s.ldb are not looked at.
 inline void gemm(ThreadPool& pool, Workspace& ws, const GemmShape& s, const float* a, const PackedB& b, float* c, Store store,
                  const Epilogue& epilogue = {}) {
   if (s.m <= 0 || s.n <= 0) return;
-  gemm_with_panels(pool, ws, s, a, b.data(), c, store, epilogue);
+  gemm_with_b(pool, ws, s, a, BSource{b.data(), nullptr, 0}, c, store, epilogue);
 }
 
 /// `batch` products of one shape; matrix i of each operand starts i strides behind the first. A stride
@@ -175,7 +245,7 @@ inline void gemm_batched(ThreadPool& pool, Workspace& ws, const GemmShape& s, In
     float* panels = ws.get<float>(worker, 1, packed_size(s.k, s.n));
     pack_b_panels(b + i * stride_b, turned ? 1 : s.ldb, turned ? s.ldb : 1, s.k, s.n, panels);
     for (Index i0 = 0; i0 < s.m; i0 += 8 * tile_rows)
-      gemm_block(ws, worker, s, a + i * stride_a, panels, c + i * stride_c, s.ldc, i0, std::min<Index>(8 * tile_rows, s.m - i0),
+      gemm_block(ws, worker, s, a + i * stride_a, BSource{panels, nullptr, 0}, c + i * stride_c, s.ldc, i0, std::min<Index>(8 * tile_rows, s.m - i0),
                  0, s.n, 0, s.k, std::min<Index>(384, std::max<Index>(1, s.k)), store == Store::add, epilogue);
   });
 }

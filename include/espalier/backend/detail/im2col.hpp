@@ -74,7 +74,7 @@ inline void im2col_forward(ThreadPool& pool, Workspace& ws, const ConvShape& s, 
     part.m = rows, part.lda = stride;
     Epilogue shifted = epilogue;
     if (shifted.bias != nullptr) shifted.bias += group * z.out;
-    gemm_block(ws, worker, part, windows, panels + group * packed_size(z.k, z.out), y + first * s.out + group * z.out, s.out, 0,
+    gemm_block(ws, worker, part, windows, BSource{panels + group * packed_size(z.k, z.out), nullptr, 0}, y + first * s.out + group * z.out, s.out, 0,
                rows, j0, std::min(cut.block_columns, z.out - j0), 0, z.k, std::max<Index>(1, z.k), false, shifted);
   });
 }
@@ -99,7 +99,7 @@ inline void im2col_backward_input(ThreadPool& pool, Workspace& ws, const ConvSha
       GemmShape part;
       part.m = std::min(most, pixels - first), part.n = z.k, part.k = z.out, part.lda = s.out;
       gemm_block(ws, worker, part, dy + (image * pixels + first) * s.out + group * z.out,
-                 panels + group * packed_size(z.out, z.k), windows, stride, 0, part.m, 0, part.n, 0, part.k,
+                 BSource{panels + group * packed_size(z.out, z.k), nullptr, 0}, windows, stride, 0, part.m, 0, part.n, 0, part.k,
                  std::max<Index>(1, part.k), false, {});
       for (Index q = 0; q < part.m; ++q) {
         const Index oy = (first + q) / z.out_w, ox = (first + q) % z.out_w;

@@ -4,6 +4,8 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
+#include <utility>
 
 #include <espalier/backend/detail/simd.hpp>
 #include <espalier/backend/detail/tile.hpp>
@@ -17,11 +19,39 @@ constexpr Index packed_size(Index k, Index n) { return k * simd::padded(n); }
 /// The width of the panel that starts at column j of n, in floats.
 constexpr Index panel_width(Index n, Index j) { return std::min<Index>(tile_columns, simd::padded(n - j)); }
 
-/// Turns rows [0, lanes) of a block around: out[p * out_stride + i] = in[i * in_stride + p] for p < steps <= lanes;
-/// rows from `rows` on count as zero, whole vectors are written.
+template <int offset, std::size_t... I>
+[[gnu::always_inline]] inline simd::Vec interleave(simd::Vec a, simd::Vec b, std::index_sequence<I...>) {
+  return __builtin_shufflevector(a, b, static_cast<int>(I % 2 * simd::lanes + I / 2 + offset)...);
+}
+
+/// Turns a square of vectors into its transpose: log2(lanes) perfect shuffles of the rows.
+[[gnu::always_inline]] inline void transpose_square(simd::Vec (&rows)[simd::lanes]) {
+  constexpr auto order = std::make_index_sequence<simd::lanes>{};
+#pragma GCC unroll 8
+  for (int stage = 1; stage < simd::lanes; stage *= 2) {
+    simd::Vec next[simd::lanes];
+#pragma GCC unroll 16
+    for (int i = 0; i < simd::lanes / 2; ++i) {
+      next[2 * i] = interleave<0>(rows[i], rows[i + simd::lanes / 2], order);
+      next[2 * i + 1] = interleave<simd::lanes / 2>(rows[i], rows[i + simd::lanes / 2], order);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < simd::lanes; ++i) rows[i] = next[i];
+  }
+}
+
+/// out[p * out_stride + i] = in[i * in_stride + p] for p < steps <= lanes. Rows from `rows` on count as zero; whole
+/// vectors are written, p after p, so that a stride below `lanes` is filled rightly.
 inline void transpose_block(const float* in, Index in_stride, Index rows, Index steps, float* out, Index out_stride) {
-  for (Index p = 0; p < steps; ++p)
-    for (Index i = 0; i < simd::lanes; ++i) out[p * out_stride + i] = i < rows ? in[i * in_stride + p] : 0.0f;
+  simd::Vec block[simd::lanes];
+  for (Index i = 0; i < simd::lanes; ++i) {
+    if (i >= rows)
+      block[i] = simd::Vec{};
+    else
+      block[i] = steps == simd::lanes ? simd::load(in + i * in_stride) : simd::load_n(in + i * in_stride, steps);
+  }
+  transpose_square(block);
+  for (Index p = 0; p < steps; ++p) simd::store(out + p * out_stride, block[p]);
 }
 
 /// Packs B, whose element (p, j) is b[p * row_stride + j * column_stride], into panels. Panel j starts
@@ -47,14 +77,20 @@ inline void pack_b_panels(const float* b, Index row_stride, Index column_stride,
   }
 }
 
-/// Packs `rows` rows of A, whose element (i, p) is a[i * row_stride + p * column_stride], step by step.
+/// Packs `rows` rows of A, whose element (i, p) is a[i * row_stride + p * column_stride], step by step. One of the
+/// strides is 1. Up to `lanes` floats behind the panel are overwritten.
 inline void pack_a_panel(const float* a, Index row_stride, Index column_stride, Index rows, Index k, float* out) {
+  constexpr Index lanes = simd::lanes;
   if (row_stride == 1) {
     for (Index p = 0; p < k; ++p)
-      for (Index i = 0; i < rows; ++i) out[p * rows + i] = a[p * column_stride + i];
+      for (Index i = 0; i < rows; i += lanes)
+        simd::store(out + p * rows + i, simd::load_n(a + p * column_stride + i, std::min(lanes, rows - i)));
+  } else if (rows <= lanes) {
+    for (Index p = 0; p < k; p += lanes)
+      transpose_block(a + p, row_stride, rows, std::min(lanes, k - p), out + p * rows, rows);
   } else {
     for (Index i = 0; i < rows; ++i)
-      for (Index p = 0; p < k; ++p) out[p * rows + i] = a[i * row_stride + p * column_stride];
+      for (Index p = 0; p < k; ++p) out[p * rows + i] = a[i * row_stride + p];
   }
 }
 
