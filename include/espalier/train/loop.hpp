@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <espalier/data/loader.hpp>
+#include <espalier/io/checksum.hpp>
 #include <espalier/nn/run.hpp>
 #include <espalier/train/finite.hpp>
 #include <espalier/train/metrics.hpp>
@@ -42,18 +43,25 @@ struct TrainResult {
   bool stopped = false;  // by request, before the last epoch was over
 };
 
+/// What a resume found.
+struct Resumed {
+  std::string path;  // empty: there was nothing to resume
+  Step step;
+  std::vector<std::string> warnings;  // checkpoints that were passed over, and why
+};
+
 /// Never stops; the form of a stop predicate.
 struct Never {
   bool operator()() const { return false; }
 };
-/// Observes nothing. An observer has step(const StepMetrics&), epoch(const EpochMetrics&), both or neither;
-/// what it does changes no number.
+/// Observes nothing. An observer has any of step(const StepMetrics&), epoch(const EpochMetrics&) and
+/// resumed(const Resumed&); what it does changes no number.
 struct NoObserver {};
 /// Keeps nothing; the form of what io/checkpoint.hpp has.
 struct NoCheckpoints {
   template <class T> void after_step(const T&) const {}
   template <class T> void save(const T&) const {}
-  template <class T> void resume(T&) const {}
+  template <class T> Resumed resume(T&) const { return {}; }
   std::string last_good() const { return {}; }
 };
 
@@ -76,6 +84,7 @@ class Trainer {
   const M& net() const { return net_; }
   const D& data() const { return data_; }
   const TrainOptions<O, S, L>& options() const { return options_; }
+  static constexpr auto moments = O::moments;
   Step step() const { return step_; }
   bool finished() const { return step_.epoch() >= options_.epochs; }
   const std::vector<EpochMetrics>& history() const { return history_; }
@@ -98,6 +107,22 @@ class Trainer {
     tape_.clear();
     checkpoints.save(*this);
     return {history_, step_, false};
+  }
+
+  /// A checksum of the training data: every image, every label.
+  const std::string& data_fingerprint() const {
+    if (fingerprint_.empty()) {
+      Checksum sum;
+      const data::ImageShape shape = data_.shape();
+      sum.add(str(data_.size(), " images of ", shape.h, " x ", shape.w, " x ", shape.c));
+      for (Index i = 0; i < data_.size(); ++i) {
+        sum.add(std::as_bytes(data_.image(i)));
+        const std::int32_t label = data_.label(i);
+        sum.add(std::as_bytes(std::span(&label, 1)));
+      }
+      fingerprint_ = sum.text();
+    }
+    return fingerprint_;
   }
 
   TrainerState state() const { return {step_, loader_.state(), tape_.dropout().state(), so_far_, history_, run_.export_state(b_)}; }
@@ -210,6 +235,7 @@ class Trainer {
   M& net_;
   const D& data_;
   const D* test_ = nullptr;
+  mutable std::string fingerprint_;
   const TrainOptions<O, S, L> options_;
   data::Loader<D> loader_;
   mutable Tape<B> tape_;
@@ -221,12 +247,23 @@ class Trainer {
   std::vector<EpochMetrics> history_;
 };
 
+namespace detail {
+
+template <class T, class Observer, class Checkpoints>
+void resume(T& trainer, Observer& observer, const Checkpoints& checkpoints) {
+  const Resumed found = checkpoints.resume(trainer);
+  if constexpr (requires { observer.resumed(found); })
+    if (!found.path.empty()) observer.resumed(found);
+}
+
+}  // namespace detail
+
 /// Trains `net` on `data`, continuing where `checkpoints` left off, if there are any.
 /// Throws as Trainer does.
 template <Backend B, Module M, data::Dataset D, Optimizer O, Schedule S, class L, class Observer = NoObserver, class Checkpoints = NoCheckpoints, class Stop = Never>
 TrainResult train(B& b, M& net, const D& data, const TrainOptions<O, S, L>& options, Observer&& observer = {}, Checkpoints&& checkpoints = {}, Stop&& stop = {}) {
   Trainer<B, M, D, O, S, L> trainer(b, net, data, options);
-  checkpoints.resume(trainer);
+  detail::resume(trainer, observer, checkpoints);
   return trainer.run(observer, checkpoints, stop);
 }
 
@@ -235,7 +272,7 @@ template <Backend B, Module M, data::Dataset D, Optimizer O, Schedule S, class L
 TrainResult train(B& b, M& net, const D& data, const D& test, const TrainOptions<O, S, L>& options, Observer&& observer = {}, Checkpoints&& checkpoints = {}, Stop&& stop = {}) {
   Trainer<B, M, D, O, S, L> trainer(b, net, data, options);
   trainer.evaluate_on(test);
-  checkpoints.resume(trainer);
+  detail::resume(trainer, observer, checkpoints);
   return trainer.run(observer, checkpoints, stop);
 }
 

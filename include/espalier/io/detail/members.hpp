@@ -17,8 +17,8 @@
 namespace espalier::detail {
 
 /// Adds parameters and buffers as F32 under the prefixes, and returns the extents as a JSON object.
-template <Backend B, Module M>
-Json add_members(SafetensorsWriter& writer, B& b, const M& net, std::string_view parameter_prefix, std::string_view buffer_prefix) {
+template <class Writer, Backend B, Module M>
+Json add_members(Writer& writer, B& b, const M& net, std::string_view parameter_prefix, std::string_view buffer_prefix) {
   Json extents = Json::object();
   for_each_member(net, [&](const std::string& path, const auto& member) {
     using Member = std::remove_cvref_t<decltype(member)>;
