@@ -34,10 +34,10 @@ struct ChannelPart {
 
 /// Coupled channels, in the order of their first producer's outputs.
 struct ChannelGroup {
-  std::string name;  // the layer that writes it first, "+n" if n more layers write it
+  std::string name;  // the layer that writes it first, "+n" if n more layers write it, "#2" if it is that name's second
   Index channels = 0;
-  std::vector<ChannelPart> parts;
-  std::string frozen_because;  // empty if it may be pruned
+  std::vector<ChannelPart> parts{};
+  std::string frozen_because{};  // empty if it may be pruned
 
   std::vector<std::string> producers() const {
     std::vector<std::string> layers;
@@ -59,63 +59,109 @@ struct ChannelGroups {
 
 namespace detail {
 
-// The groups without values: what a dry run alone can tell. A group holds the channels with the same
-// set of (parameter, axis, role); channels that share only a part of their layers fall into groups of their own.
-template <Backend B, Module M>
-std::vector<ChannelGroup> find_groups(const M& net, const Shape& input) {
-  std::unordered_map<const void*, std::pair<std::string, int>> owners;  // path and place in the declaration
+// Where a network declares its parameters, buffers and counts.
+struct Owner {
+  std::string path;
+  int place = 0;  // in the order of declaration
+};
+
+template <Module M>
+std::unordered_map<const void*, Owner> owners_of(const M& net) {
+  std::unordered_map<const void*, Owner> owners;
   for_each_member(net, [&](const std::string& path, const auto& member) { owners[&member] = {path, static_cast<int>(owners.size())}; });
+  return owners;
+}
 
-  const Trace<B> trace = dry_run<B>(net, input);
-  const ChannelGraph& graph = trace.graph();
-  using Key = std::tuple<int, int, ChannelRole>;  // owner's place, axis, role
-  std::map<int, std::map<Key, std::vector<Index>>> classes;  // representative -> slices
-  std::map<int, std::string> frozen;
-  std::map<int, const void*> owner_at;
+// Channels that use the same slice of the same tensor are one: a layer that is applied twice has only one set of filters.
+inline ChannelGraph tied_by_slices(ChannelGraph graph) {
+  std::map<std::tuple<const void*, int, Index>, int> first;
   for (const auto& m : graph.members()) {
-    const int place = owners.at(m.owner).second;
-    owner_at[place] = m.owner;
-    classes[graph.find(m.channel)][{place, m.axis, m.role}].push_back(m.index);
+    const auto [found, is_new] = first.try_emplace({m.owner, m.axis, m.index}, m.channel);
+    if (!is_new) graph.unite(found->second, m.channel);
   }
-  for (const auto& f : graph.frozen()) frozen.emplace(graph.find(f.channel), f.reason);
+  return graph;
+}
 
-  std::map<std::vector<Key>, std::size_t> index;  // signature -> group
-  std::vector<ChannelGroup> groups;
-  for (auto& [representative, slices] : classes) {
-    std::vector<Key> signature;
-    bool has_producer = false;
-    for (const auto& [key, ignored] : slices) {
-      has_producer = has_producer || std::get<2>(key) == ChannelRole::producer;
-      if (std::get<2>(key) != ChannelRole::statistic) signature.push_back(key);
-    }
-    if (!has_producer) continue;
-    const auto reason = frozen.find(representative);
-    const auto [found, is_new] = index.emplace(signature, groups.size());
-    if (is_new) groups.emplace_back();
-    ChannelGroup& group = groups[found->second];
-    if (reason != frozen.end()) group.frozen_because = reason->second;
-    for (auto& [key, indices] : slices) {
-      const auto& path = owners.at(owner_at.at(std::get<0>(key))).first;
-      auto part = std::find_if(group.parts.begin(), group.parts.end(), [&](const ChannelPart& p) {
-        return p.path == path && p.axis == std::get<1>(key) && p.role == std::get<2>(key);
-      });
-      if (part == group.parts.end()) {
-        group.parts.push_back({.path = path, .role = std::get<2>(key), .axis = std::get<1>(key)});
-        part = std::prev(group.parts.end());
-      }
-      part->slices.resize(static_cast<std::size_t>(group.channels));
-      std::sort(indices.begin(), indices.end());
-      part->slices.push_back(indices);
-    }
-    ++group.channels;
-    for (auto& part : group.parts) part.slices.resize(static_cast<std::size_t>(group.channels));
+// The channels that are one, and everything they own.
+struct ChannelClass {
+  using Key = std::tuple<int, int, ChannelRole>;  // owner's place, axis, role
+  std::map<Key, std::vector<Index>> slices;
+  std::string frozen_because;
+
+  bool has_producer() const {
+    return std::any_of(slices.begin(), slices.end(), [](const auto& s) { return std::get<2>(s.first) == ChannelRole::producer; });
   }
+  // Classes that agree in this form one group. Counts of zero channels may differ within a group.
+  std::pair<std::vector<Key>, std::string> signature() const {
+    std::vector<Key> keys;
+    for (const auto& [key, ignored] : slices)
+      if (std::get<2>(key) != ChannelRole::statistic) keys.push_back(key);
+    return {keys, frozen_because};
+  }
+};
+
+// Adds one channel to a group.
+inline void append_channel(ChannelGroup& group, ChannelClass& channel, const std::map<int, std::string>& paths) {
+  for (auto& [key, indices] : channel.slices) {
+    const auto& [place, axis, role] = key;
+    const std::string& path = paths.at(place);
+    auto part = std::find_if(group.parts.begin(), group.parts.end(),
+                             [&, axis = axis, role = role](const ChannelPart& p) { return p.path == path && p.axis == axis && p.role == role; });
+    if (part == group.parts.end()) {
+      group.parts.push_back({.path = path, .role = role, .axis = axis});
+      part = std::prev(group.parts.end());
+    }
+    part->slices.resize(static_cast<std::size_t>(group.channels));
+    std::sort(indices.begin(), indices.end());
+    indices.erase(std::unique(indices.begin(), indices.end()), indices.end());
+    part->slices.push_back(indices);
+  }
+  ++group.channels;
+  for (auto& part : group.parts) part.slices.resize(static_cast<std::size_t>(group.channels));
+}
+
+// The first producer, "+n" for n more, and "#2", "#3", ... where a layer's channels fall into several such groups.
+inline void name_groups(std::vector<ChannelGroup>& groups) {
+  std::map<std::string, int> uses;
   for (auto& group : groups) {
-    std::stable_sort(group.parts.begin(), group.parts.end(), [](const ChannelPart& a, const ChannelPart& b) { return a.role < b.role; });
     const auto layers = group.producers();
     group.name = layers.front();
-    if (layers.size() > 1) group.name += str("+", layers.size() - 1);
+    if (layers.size() > 1) group.name += str('+', layers.size() - 1);
+    if (const int use = ++uses[group.name]; use > 1) group.name += str('#', use);
   }
+}
+
+// The groups without values: what a dry run alone can tell. A group holds the channels with the same
+// set of (parameter, axis, role); channels that share only a part of their layers fall into groups of their own.
+// Throws PlanError if forward() uses what members() does not list.
+template <Backend B, Module M>
+std::vector<ChannelGroup> find_groups(const M& net, const Shape& input) {
+  const auto owners = owners_of(net);
+  const ChannelGraph graph = tied_by_slices(dry_run<B>(net, input).graph());
+  std::map<int, ChannelClass> classes;  // by representative
+  std::map<int, std::string> paths;     // by place
+  for (const auto& m : graph.members()) {
+    const auto owner = owners.find(m.owner);
+    if (owner == owners.end())
+      throw PlanError("forward() uses a parameter, buffer or count that members() does not list; visit all of them, or pruning would miss it");
+    paths.emplace(owner->second.place, owner->second.path);
+    classes[graph.find(m.channel)].slices[{owner->second.place, m.axis, m.role}].push_back(m.index);
+  }
+  for (const auto& f : graph.frozen())
+    if (const auto found = classes.find(graph.find(f.channel)); found != classes.end() && found->second.frozen_because.empty())
+      found->second.frozen_because = f.reason;
+
+  std::map<std::pair<std::vector<ChannelClass::Key>, std::string>, std::size_t> index;
+  std::vector<ChannelGroup> groups;
+  for (auto& [representative, channel] : classes) {
+    if (!channel.has_producer()) continue;
+    const auto [found, is_new] = index.emplace(channel.signature(), groups.size());
+    if (is_new) groups.push_back({.name = {}, .frozen_because = channel.frozen_because});
+    append_channel(groups[found->second], channel, paths);
+  }
+  for (auto& group : groups)
+    std::stable_sort(group.parts.begin(), group.parts.end(), [](const ChannelPart& a, const ChannelPart& b) { return a.role < b.role; });
+  name_groups(groups);
   return groups;
 }
 

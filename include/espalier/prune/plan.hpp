@@ -42,7 +42,7 @@ struct Plan {
 };
 
 /// The plan as text that a person can read, compare and edit: one group a paragraph, lists of channels
-/// in decimal. from_text(to_text(plan)) == plan.
+/// in decimal, "end" last. plan_from_text(to_text(plan)) == plan.
 inline std::string to_text(const Plan& plan) {
   std::string out = "espalier plan 1\ninput";
   for (const Index extent : plan.input.extents()) out += str(' ', extent);
@@ -58,7 +58,7 @@ inline std::string to_text(const Plan& plan) {
     if (!g.kept_because.empty()) out += str("  kept: ", g.kept_because, '\n');
     for (const auto& couple : g.couples) out += str("  ", couple, '\n');
   }
-  return out;
+  return out + "\nend\n";
 }
 
 namespace detail {
@@ -71,15 +71,18 @@ class PlanReader {
   Plan read() {
     Plan plan;
     if (take_line() != "espalier plan 1") fail("'espalier plan 1'; is this a plan, and not of a later version?");
-    plan.input = Shape(std::span<const Index>(numbers(after("input"))));
+    plan.input = shape(numbers(after("input")));
     plan.policy = std::string(after("policy "));
     std::tie(plan.parameters_before, plan.parameters_after) = arrow(after("parameters "));
     std::tie(plan.multiply_adds_before, plan.multiply_adds_after) = arrow(after("multiply-adds "));
-    while (!rest_.empty()) {
+    for (;;) {
       if (!take_line().empty()) fail("an empty line before each group");
-      if (rest_.empty()) break;
+      if (next_is("end")) break;
       plan.groups.push_back(group());
+      for (std::size_t i = 0; i + 1 < plan.groups.size(); ++i)
+        if (plan.groups[i].name == plan.groups.back().name) fail(str("each group once, not '", plan.groups[i].name, "' again"));
     }
+    if (take_line() != "end" || !rest_.empty()) fail("'end' alone, and nothing after it");
     return plan;
   }
 
@@ -89,6 +92,7 @@ class PlanReader {
     g.name = std::string(after("group "));
     Index keep = 0;
     std::tie(g.channels, keep) = arrow(after("  channels "));
+    if (keep < 1) fail("at least one channel on either side of '->'");
     if (next_is("  remove")) g.remove = numbers(after("  remove"));
     for (std::size_t i = 0; i < g.remove.size(); ++i)
       if (g.remove[i] < 0 || g.remove[i] >= g.channels || (i > 0 && g.remove[i] <= g.remove[i - 1]))
@@ -102,14 +106,14 @@ class PlanReader {
   std::string_view take_line() {
     ++line_;
     const std::size_t end = rest_.find('\n');
-    if (end == std::string_view::npos) fail("a line end; is the file cut short?");
     current_ = rest_.substr(0, end);
+    if (end == std::string_view::npos) fail("more; is the file cut short?");
     rest_.remove_prefix(end + 1);
     return current_;
   }
   bool next_is(std::string_view start) const { return rest_.substr(0, start.size()) == start; }
   std::string_view after(std::string_view start) {
-    const std::string_view line = rest_.empty() ? std::string_view{} : take_line();
+    const std::string_view line = take_line();
     if (line.substr(0, start.size()) != start) fail(str("a line starting with '", start, "'"));
     return line.substr(start.size());
   }
@@ -118,6 +122,13 @@ class PlanReader {
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
     if (error != std::errc{} || end != text.data() + text.size() || text.empty()) fail(str("a whole number, not '", text, "'"));
     return value;
+  }
+  Shape shape(const std::vector<Index>& extents) const {
+    try {
+      return Shape(std::span<const Index>(extents));
+    } catch (const ShapeError& e) {
+      fail(str("an input's shape: ", e.what()));
+    }
   }
   std::vector<Index> numbers(std::string_view text) {
     std::vector<Index> all;

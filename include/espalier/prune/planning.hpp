@@ -6,6 +6,7 @@
 #include <numeric>
 #include <sstream>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include <espalier/prune/apply.hpp>
@@ -51,8 +52,8 @@ std::string exclusion(const ChannelGroup& group, const Structured<C>& policy) {
 // The width that a request leads to, floors and rounding applied.
 template <Criterion C>
 Index kept_width(const ChannelGroup& group, Index wanted, const Structured<C>& policy) {
-  Index keep = std::max(wanted, std::min(policy.keep_at_least.value_or(0), group.channels));
-  keep = std::min((keep + policy.round_to - 1) / policy.round_to * policy.round_to, group.channels);
+  Index keep = std::min(std::max(wanted, policy.keep_at_least.value_or(0)), group.channels);
+  if (const Index excess = keep % policy.round_to; excess > 0) keep += std::min(policy.round_to - excess, group.channels - keep);
   if (keep < 1)
     throw PolicyError(str("all ", group.channels, " channels of '", group.name, "' would go and the layer would vanish; remove less, or set .keep_at_least = 1"));
   return keep;
@@ -118,12 +119,15 @@ std::vector<std::vector<Index>> select_globally(const std::vector<ChannelGroup>&
   for (std::size_t g = 0; g < groups.size(); ++g) {
     if (!quotas[g].kept_because.empty()) continue;
     auto scores = scores_of(groups[g], policy.criterion);
-    const double mean = std::accumulate(scores.begin(), scores.end(), 0.0) / static_cast<double>(scores.size());
-    for (std::size_t i = 0; i < scores.size(); ++i)
-      candidates.push_back({amount.scale == Global::Scale::group_mean && mean != 0 ? scores[i] / mean : scores[i], g, static_cast<Index>(i)});
+    double sum = 0;
+    for (const double s : scores) sum += std::abs(s);  // a criterion may count downwards
+    const double unit = amount.scale == Global::Scale::group_mean && sum > 0 ? sum / static_cast<double>(scores.size()) : 1;
+    for (std::size_t i = 0; i < scores.size(); ++i) candidates.push_back({scores[i] / unit, g, static_cast<Index>(i)});
   }
   const auto wanted = static_cast<std::size_t>(std::floor(static_cast<double>(candidates.size()) * amount.remove));
-  std::stable_sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) { return a.score < b.score; });
+  std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
+    return a.score != b.score ? a.score < b.score : std::tie(b.group, b.channel) < std::tie(a.group, a.channel);
+  });
   std::vector<std::vector<Candidate>> chosen(groups.size());
   std::size_t taken = 0;
   for (const auto& c : candidates) {

@@ -35,10 +35,10 @@ struct PerLayer {
   bool operator==(const PerLayer&) const = default;
 };
 
-/// Of all channels of all groups together, exactly floor(n remove) go, the lowest scores first; ties
-/// go to the earlier group, then to the lower channel.
+/// Of all channels of all groups together, exactly floor(n remove) go, the lowest scores first; of equal
+/// scores the earlier group's, then the lower channel stays. Rounding (round_to) gives some back.
 struct Global {
-  enum class Scale { none, group_mean };  // group_mean: scores are divided by their group's mean first
+  enum class Scale { none, group_mean };  // group_mean: scores are divided by their group's mean magnitude first
   double remove = 0.5;
   Scale scale = Scale::group_mean;
   bool operator==(const Global&) const = default;
