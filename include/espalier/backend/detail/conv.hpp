@@ -21,19 +21,22 @@ namespace espalier::detail {
 /// not apply, the direct way is taken. `automatic` takes what is fastest for the shape.
 enum class ConvAlgorithm { automatic, direct, winograd2, winograd4 };
 
-/// The algorithm that will run: never `automatic`, and `direct` wherever Winograd's does not apply.
-constexpr ConvAlgorithm resolve(const ConvShape& s, ConvAlgorithm wanted) {
+/// The algorithm that will run: never `automatic`, and `direct` wherever Winograd's does not apply. Counts
+/// products, and for each weight that has to be fetched (and transformed, unless `packed`) as many products as take
+/// that long: few images do not pay for the larger transformed weights.
+constexpr ConvAlgorithm resolve(const ConvShape& s, ConvAlgorithm wanted, bool packed) {
   if (!winograd_applies(s)) return ConvAlgorithm::direct;
   if (wanted != ConvAlgorithm::automatic) return wanted;
   if (s.in < 16 || s.out < 16) return ConvAlgorithm::direct;
-  const Index pixels = s.out_h() * s.out_w();
-  const Index cost2 = ceil_div(s.out_h(), 2) * ceil_div(s.out_w(), 2) * 16;
-  const Index cost4 = ceil_div(s.out_h(), 4) * ceil_div(s.out_w(), 4) * 36;
-  if (std::min(cost2, cost4) >= 9 * pixels) return ConvAlgorithm::direct;
-  return cost2 <= cost4 ? ConvAlgorithm::winograd2 : ConvAlgorithm::winograd4;
+  const Index fetch = (s.in * s.out <= 128 * 128 ? 8 : 30) * (packed ? 1 : 3);
+  const Index direct = 9 * (s.n * s.out_h() * s.out_w() + fetch);
+  const Index two = 16 * (s.n * ceil_div(s.out_h(), 2) * ceil_div(s.out_w(), 2) + fetch);
+  const Index four = 36 * (s.n * ceil_div(s.out_h(), 4) * ceil_div(s.out_w(), 4) + fetch);
+  if (direct <= two && direct <= four) return ConvAlgorithm::direct;
+  return two <= four ? ConvAlgorithm::winograd2 : ConvAlgorithm::winograd4;
 }
 
-/// Weights of one convolution, packed for the algorithm that will run. Valid for any n. Move-only.
+/// Weights of one convolution, packed for the algorithm that is fastest at the n of their shape; right for any n. Move-only.
 class PackedConv {
  public:
   PackedConv() = default;
@@ -70,7 +73,7 @@ inline PackedConv pack_conv(const ConvShape& s, const float* w, ConvAlgorithm wa
   if (is_depthwise(s)) return packed;
   ThreadPool here(1);
   Workspace ws(1);
-  packed.algorithm_ = resolve(s, wanted);
+  packed.algorithm_ = resolve(s, wanted, true);
   packed.floats_ = AlignedFloats(conv_panels_size(s, packed.algorithm_));
   pack_conv_weights(here, ws, s, w, packed.algorithm_, packed.floats_.data());
   return packed;
@@ -83,7 +86,7 @@ inline void conv_forward(ThreadPool& pool, Workspace& ws, const ConvShape& s, co
                          ConvAlgorithm wanted = ConvAlgorithm::automatic) {
   if (s.n <= 0) return;
   if (is_depthwise(s)) return depthwise_forward(pool, s, x, w, y, epilogue);
-  ConvAlgorithm algorithm = resolve(s, wanted);
+  ConvAlgorithm algorithm = resolve(s, wanted, false);
   const float* panels = nullptr;
   if (packed != nullptr && !packed->empty()) {
     algorithm = packed->algorithm();
@@ -117,7 +120,7 @@ inline void conv_backward_input(ThreadPool& pool, Workspace& ws, const ConvShape
                                 Store store, ConvAlgorithm wanted = ConvAlgorithm::automatic) {
   if (s.n <= 0) return;
   if (is_depthwise(s)) return depthwise_backward_input(pool, s, dy, w, dx, store);
-  switch (resolve(s, wanted)) {
+  switch (resolve(s, wanted, false)) {
     case ConvAlgorithm::winograd2: return winograd_backward_input<2>(pool, ws, s, dy, w, dx, store);
     case ConvAlgorithm::winograd4: return winograd_backward_input<4>(pool, ws, s, dy, w, dx, store);
     default: return im2col_backward_input(pool, ws, s, dy, w, dx, store);
@@ -128,7 +131,7 @@ inline void conv_backward_input(ThreadPool& pool, Workspace& ws, const ConvShape
 inline void conv_backward_weights(ThreadPool& pool, Workspace& ws, const ConvShape& s, const float* x, const float* dy,
                                   float* dw, Store store, ConvAlgorithm wanted = ConvAlgorithm::automatic) {
   if (is_depthwise(s)) return depthwise_backward_weights(pool, ws, s, x, dy, dw, store);
-  switch (resolve(s, wanted)) {
+  switch (resolve(s, wanted, false)) {
     case ConvAlgorithm::winograd2: return winograd_backward_weights<2>(pool, ws, s, x, dy, dw, store);
     case ConvAlgorithm::winograd4: return winograd_backward_weights<4>(pool, ws, s, x, dy, dw, store);
     default:

@@ -34,8 +34,12 @@ struct Strips {
   Index rows_of(Index i, Index out_h) const { return std::min(rows, out_h - first_row(i)); }
 };
 
+/// Whether rows fill a tile, there are strips for several threads, and each reads the weights for enough pixels.
 inline bool direct_applies(const ConvShape& s) {
-  return s.out_w() >= 6 && Strips(s).count() * s.groups >= 8 && s.kernel_w * (s.in / s.groups) >= 8;
+  const Strips strips(s);
+  const ConvSizes z(s);
+  return z.out_w >= 6 && strips.count() * s.groups >= 8 && z.row >= 8 &&
+         (strips.rows * z.out_w >= 2 * tile_rows || z.k * z.out <= 32768);
 }
 
 /// Copies the input rows under output rows [row, row + rows) of one image and group, zeros around them.

@@ -26,16 +26,22 @@ inline void gather_windows(const ConvShape& s, const float* x, Index group, Inde
   const ConvSizes z(s);
   for (Index q = first; q < first + count; ++q, out += stride) {
     const Index image = q / (z.out_h * z.out_w), oy = q / z.out_w % z.out_h, ox = q % z.out_w;
+    const Index left = ox * s.stride_w - s.pad_w;
+    const Index kw0 = std::clamp<Index>(-left, 0, s.kernel_w), kw1 = std::clamp<Index>(s.w - left, kw0, s.kernel_w);
     float* to = out;
-    for (Index kh = kh0; kh < kh1; ++kh) {
+    for (Index kh = kh0; kh < kh1; ++kh, to += z.row) {
       const Index y = oy * s.stride_h - s.pad_h + kh;
-      for (Index kw = 0; kw < s.kernel_w; ++kw, to += z.in) {
-        const Index column = ox * s.stride_w - s.pad_w + kw;
-        if (y < 0 || y >= s.h || column < 0 || column >= s.w)
-          std::fill_n(to, z.in, 0.0f);
-        else
-          std::copy_n(x + ((image * s.h + y) * s.w + column) * s.in + group * z.in, z.in, to);
+      if (y < 0 || y >= s.h) {
+        std::fill_n(to, z.row, 0.0f);
+        continue;
       }
+      const float* from = x + ((image * s.h + y) * s.w + left) * s.in + group * z.in;
+      std::fill_n(to, kw0 * z.in, 0.0f);
+      if (s.groups == 1)
+        std::copy_n(from + kw0 * z.in, (kw1 - kw0) * z.in, to + kw0 * z.in);
+      else
+        for (Index kw = kw0; kw < kw1; ++kw) std::copy_n(from + kw * s.in, z.in, to + kw * z.in);
+      std::fill_n(to + kw1 * z.in, (s.kernel_w - kw1) * z.in, 0.0f);
     }
   }
 }
@@ -61,21 +67,33 @@ inline void im2col_forward(ThreadPool& pool, Workspace& ws, const ConvShape& s, 
   const ConvSizes z(s);
   GemmShape product;
   product.m = z.pixels, product.n = z.out, product.k = z.k;
-  GemmBlocks cut(product);
-  const Index column_blocks = ceil_div(z.out, cut.block_columns);
+  const GemmBlocks cut(product);
+  const Index row_blocks = ceil_div(z.pixels, cut.block_rows), column_blocks = ceil_div(z.out, cut.block_columns);
   const Index stride = window_stride(z.k);
-  pool.run(ceil_div(z.pixels, cut.block_rows) * s.groups * column_blocks, [&](Index block, int worker) {
+  // Windows that several blocks of columns read are gathered once, for all.
+  float* all = column_blocks > 1 ? ws.shared<float>(3, s.groups * z.pixels * stride) : nullptr;
+  if (all != nullptr)
+    pool.run(s.groups * z.pixels, [&](Index i, int) {
+      gather_windows(s, x, i / z.pixels, i % z.pixels, 1, 0, s.kernel_h, all + i * stride, stride);
+    });
+  pool.run(row_blocks * s.groups * column_blocks, [&](Index block, int worker) {
     const Index j0 = block % column_blocks * cut.block_columns, group = block / column_blocks % s.groups;
     const Index first = block / column_blocks / s.groups * cut.block_rows;
     const Index rows = std::min(cut.block_rows, z.pixels - first);
-    float* windows = ws.get<float>(worker, 2, rows * stride);
-    gather_windows(s, x, group, first, rows, 0, s.kernel_h, windows, stride);
+    float* windows = nullptr;
+    if (all != nullptr) {
+      windows = all + (group * z.pixels + first) * stride;
+    } else {
+      windows = ws.get<float>(worker, 2, rows * stride);
+      gather_windows(s, x, group, first, rows, 0, s.kernel_h, windows, stride);
+    }
     GemmShape part = product;
     part.m = rows, part.lda = stride;
     Epilogue shifted = epilogue;
     if (shifted.bias != nullptr) shifted.bias += group * z.out;
-    gemm_block(ws, worker, part, windows, BSource{panels + group * packed_size(z.k, z.out), nullptr, 0}, y + first * s.out + group * z.out, s.out, 0,
-               rows, j0, std::min(cut.block_columns, z.out - j0), 0, z.k, std::max<Index>(1, z.k), false, shifted);
+    gemm_block(ws, worker, part, windows, BSource{panels + group * packed_size(z.k, z.out), nullptr, 0},
+               y + first * s.out + group * z.out, s.out, 0, rows, j0, std::min(cut.block_columns, z.out - j0), 0, z.k,
+               std::max<Index>(1, z.k), false, shifted);
   });
 }
 
