@@ -14,6 +14,7 @@
 #include "espalier/data/dataset.hpp"
 #include "espalier/data/folder.hpp"
 #include "espalier/error.hpp"
+#include "espalier/io/checked.hpp"
 #include "espalier/io/read_file.hpp"
 
 namespace espalier::data {
@@ -32,10 +33,10 @@ inline constexpr CifarFormat cifar10_format = {
 inline constexpr CifarFormat cifar100_format = {
     "CIFAR-100", 2, 100, "cifar-100-binary.tar.gz", "cifar-100-binary", "fine_label_names.txt"};
 
-/// Appends the records of one file to `set`.
-/// **Throws** DataError, before anything is appended, if the bytes are not whole records or a label is too large.
-inline void append_cifar(std::span<const std::byte> bytes, const CifarFormat& format, const std::string& where,
-                         ImageSet& set) {
+namespace detail {
+
+inline void append_cifar_records(std::span<const std::byte> bytes, const CifarFormat& format, const std::string& where,
+                                 ImageSet& set) {
   constexpr std::size_t plane = 32 * 32;
   const std::size_t record = format.label_bytes + 3 * plane;
   const auto byte = [&](std::size_t i) { return std::to_integer<std::uint8_t>(bytes[i]); };
@@ -44,8 +45,9 @@ inline void append_cifar(std::span<const std::byte> bytes, const CifarFormat& fo
     throw DataError(
         str(where, ": found a Python pickle, needed the binary version; unpack ", format.archive, " instead"));
   }
-  if (is_gzip(bytes))
+  if (is_gzip(bytes)) {
     throw DataError(str(where, ": found gzip, needed an unpacked binary batch; unpack ", format.archive, " first"));
+  }
   if (bytes.size() % record != 0) {
     throw DataError(str(where, ": found ", bytes.size(), " bytes, needed a multiple of ", record,
                         ", the size of a record of ", format.name,
@@ -61,6 +63,7 @@ inline void append_cifar(std::span<const std::byte> bytes, const CifarFormat& fo
     }
   }
   const std::size_t first = set.pixels.size();
+  set.labels.reserve(set.labels.size() + count);
   set.pixels.resize(first + count * 3 * plane);
   for (std::size_t i = 0; i < count; ++i) {
     const auto image = bytes.subspan(i * record + format.label_bytes, 3 * plane);
@@ -71,6 +74,15 @@ inline void append_cifar(std::span<const std::byte> bytes, const CifarFormat& fo
     set.labels.push_back(byte(i * record + format.label_bytes - 1));
   }
   set.count += static_cast<Index>(count);
+}
+
+}  // namespace detail
+
+/// Appends the records of one file to `set`.
+/// **Throws** DataError, before anything is appended, if the bytes are not whole records or a label is too large.
+inline void append_cifar(std::span<const std::byte> bytes, const CifarFormat& format, const std::string& where,
+                         ImageSet& set) {
+  with_memory(where, bytes.size(), [&] { detail::append_cifar_records(bytes, format, where, set); });
 }
 
 namespace detail {
@@ -131,7 +143,9 @@ inline ImageSet cifar_part(const std::string& option, const CifarFormat& format,
   for (const std::string_view file : files) {
     const std::string path = str(folder, "/", file);
     if (!exists(path)) cifar_missing(folder, file, format);
-    append_cifar(read_file(path), format, path, set);
+    const auto bytes = read_file(path);
+    with_memory(path, bytes.size() * files.size(), [&] { set.pixels.reserve(bytes.size() * files.size()); });
+    append_cifar(bytes, format, path, set);
   }
   return set;
 }

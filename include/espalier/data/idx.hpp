@@ -69,17 +69,20 @@ inline IdxHeader parse_idx_header(std::span<const std::byte> bytes, const std::s
 
 /// **Throws** DataError naming offset and field if the bytes are not exactly one IDX file of bytes.
 inline IdxArray parse_idx(std::span<const std::byte> bytes, const std::string& where) {
-  refuse_stub(bytes, where, "an IDX file");
-  if (is_gzip(bytes))
-    throw DataError(
-        str(where, ": found gzip, needed plain IDX; unpack it with gunzip, or read it with data/idx_gz.hpp"));
-  Cursor cursor(bytes, where);
-  IdxHeader header = detail::idx_header(cursor);
-  const auto values = cursor.take(header.file_bytes - cursor.offset(), "the values");
-  cursor.expect_end();
-  IdxArray array{std::move(header.shape), std::vector<std::uint8_t>(values.size()), where};
-  if (!values.empty()) std::memcpy(array.values.data(), values.data(), values.size());
-  return array;
+  return with_memory(where, bytes.size(), [&] {
+    refuse_stub(bytes, where, "an IDX file");
+    if (is_gzip(bytes)) {
+      throw DataError(str(where, ": found gzip, needed plain IDX; unpack it with gunzip, or read it with "
+                                 "data/idx_gz.hpp"));
+    }
+    Cursor cursor(bytes, where);
+    IdxHeader header = detail::idx_header(cursor);
+    const auto values = cursor.take(header.file_bytes - cursor.offset(), "the values");
+    cursor.expect_end();
+    IdxArray array{std::move(header.shape), std::vector<std::uint8_t>(values.size()), where};
+    if (!values.empty()) std::memcpy(array.values.data(), values.data(), values.size());
+    return array;
+  });
 }
 
 /// Joins images [N, H, W] or [N, H, W, C] and labels [N]. The name, source and class names are the caller's to set.

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <new>
 #include <span>
 #include <string>
 #include <string_view>
@@ -16,6 +17,18 @@
 #include "espalier/error.hpp"
 
 namespace espalier {
+
+/// Runs `f`, whose allocations serve to read `where`, and explains their failure.
+/// **Throws** OutOfMemory naming `where` and `bytes`, about which were needed; what `f` throws.
+template <class F>
+decltype(auto) with_memory(std::string_view where, std::uint64_t bytes, F&& f) {
+  try {
+    return f();
+  } catch (const std::bad_alloc&) {
+    throw OutOfMemory(str(where, ": found no memory for about ", bytes,
+                          " bytes, needed to read it; close other programs or use a larger machine"));
+  }
+}
 
 /// An unsigned 64-bit size that remembers an overflow: no sum or product hides it, and the value
 /// cannot be had afterwards.

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "espalier/error.hpp"
+#include "espalier/io/checked.hpp"
 #include "espalier/io/read_file.hpp"
 
 namespace espalier {
@@ -104,7 +105,7 @@ inline std::vector<std::byte> gunzip(std::span<const std::byte> input, std::uint
     }
     if (size == out.size()) {
       const std::size_t wanted = std::max(out.size() * 2, std::max<std::size_t>(input.size(), 65536) * 4);
-      out.resize(std::min(bound, wanted));
+      with_memory(where, wanted, [&] { out.resize(std::min(bound, wanted)); });
     }
     size += inflater.read(std::span(out).subspan(size));
   }

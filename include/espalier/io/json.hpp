@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "espalier/error.hpp"
+#include "espalier/io/checked.hpp"
 #include "espalier/io/json_reader.hpp"
 
 namespace espalier {
@@ -290,9 +291,11 @@ struct Json::Builder {
 };
 
 inline Json Json::parse(std::string_view text, std::string_view where, JsonLimits limits) {
-  Builder builder{where, {}, {}, {}, {}};
-  read_json(text, builder, where, limits);
-  return std::move(builder.result);
+  return with_memory(where, text.size(), [&] {
+    Builder builder{where, {}, {}, {}, {}};
+    read_json(text, builder, where, limits);
+    return std::move(builder.result);
+  });
 }
 
 }  // namespace espalier

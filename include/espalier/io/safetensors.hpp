@@ -37,11 +37,13 @@ class SafetensorsFile {
   }
   static SafetensorsFile parse(std::vector<std::byte> bytes, const std::string& where = "bytes",
                                const SafetensorsLimits& limits = {}) {
-    SafetensorsFile file;
-    file.where_ = where;
-    file.bytes_ = std::make_shared<const std::vector<std::byte>>(std::move(bytes));
-    file.validate(limits);
-    return file;
+    return with_memory(where, bytes.size(), [&] {
+      SafetensorsFile file;
+      file.where_ = where;
+      file.bytes_ = std::make_shared<const std::vector<std::byte>>(std::move(bytes));
+      file.validate(limits);
+      return file;
+    });
   }
 
   /// In the order of their bytes in the file.
@@ -106,7 +108,7 @@ class SafetensorsFile {
   // memcpy, because nothing promises that an element is aligned.
   template <class To, class From, class Convert>
   static std::vector<To> converted(const TensorEntry& entry, Convert convert) {
-    std::vector<To> out(entry.count());
+    auto out = with_memory(entry.name, entry.count() * sizeof(To), [&] { return std::vector<To>(entry.count()); });
     if constexpr (std::is_same_v<To, From>) {
       if (!out.empty()) std::memcpy(out.data(), entry.bytes.data(), entry.bytes.size());
     } else {
