@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "options.hpp"
+
+#include <algorithm>
+#include <iostream>
+#include <map>
+
+#include <CLI/CLI.hpp>
+
+#include <Eigen/Core>
+
+#include <espalier/config.hpp>
+#include <espalier/report/exit_codes.hpp>
+
+namespace examples {
+namespace {
+
+std::string version_text(const std::string& program) {
+  return espalier::str(program, " (espalier ", ESPALIER_VERSION, "), ",
+#if defined(__clang__)
+                       "clang ", __clang_major__, ".", __clang_minor__,
+#else
+                       "g++ ", __GNUC__, ".", __GNUC_MINOR__,
+#endif
+                       ", Eigen ", EIGEN_WORLD_VERSION, ".", EIGEN_MAJOR_VERSION, ".", EIGEN_MINOR_VERSION,
+#if defined(__AVX512F__)
+                       ", AVX-512");
+#elif defined(__AVX2__)
+                       ", AVX2");
+#else
+                       ", portable");
+#endif
+}
+
+// How many letters must change to make one word of another.
+std::size_t distance(const std::string& a, const std::string& b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t j = 0; j < row.size(); ++j) row[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = std::exchange(row[0], i);
+    for (std::size_t j = 1; j <= b.size(); ++j)
+      diagonal = std::exchange(row[j], std::min({row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)}));
+  }
+  return row.back();
+}
+
+}  // namespace
+
+std::optional<Options> parse(int argc, char** argv, const Program& program) {
+  Options o;
+  CLI::App app{program.usage + "\n" + program.summary, program.name};
+  app.set_version_flag("--version", version_text(program.name));
+  if (!program.archs.empty()) {
+    o.arch = program.archs.front();
+    app.add_option("--arch", o.arch, "the architecture")->check(CLI::IsMember(program.archs))->capture_default_str();
+  }
+  if (!program.variants.empty()) {
+    o.variant = program.variants.front();
+    app.add_option("--variant", o.variant, "the paper's variant")->check(CLI::IsMember(program.variants))->capture_default_str();
+  }
+  app.add_option("--data", o.data, "folder of MNIST, Fashion-MNIST (IDX) or CIFAR-10 (binary) files; default: Debian's dataset-fashion-mnist");
+  app.add_option("--model", o.model, "safetensors file to start from");
+  app.add_option("--threads", o.threads, "threads; 0 for as many as the machine has")->check(CLI::Range(0, 1024))->capture_default_str();
+  app.add_option("--batch", o.batch, "images a batch")->check(CLI::Range(1L, 65536L));
+  if (program.trains) {
+    app.add_option("--out", o.out, "folder for models, logs and the report");
+    app.add_option("--seed", o.seed, "of weights, order and augmentation")->capture_default_str();
+    app.add_option("--epochs", o.epochs, "epochs of the dense network")->check(CLI::Range(0L, 100000L));
+    app.add_option("--fine-tune-epochs", o.fine_tune_epochs, "epochs after pruning")->check(CLI::Range(0L, 100000L));
+    app.add_option("--train-images", o.train_images, "train on the first so many images")->check(CLI::Range(1L, 100000000L));
+    app.add_option("--lr", o.lr, "initial learning rate")->check(CLI::Range(0.0, 1000.0));
+    app.add_option("--fraction", o.fraction, "of each layer's filters to remove")->check(CLI::Range(0.0, 1.0));
+    app.add_option("--plan", o.plan, "apply this plan (text, as saved) instead of making one");
+    app.add_flag("--dry-run", o.dry_run, "print plan and cost, train nothing");
+    app.add_flag("--quick", o.quick, "the same steps on little data, in seconds");
+    app.add_flag("--resume", o.resume, "continue the run in --out from its checkpoints");
+    app.add_flag("--force", o.force, "replace an older run in --out");
+    app.add_flag("--check", o.check, "exit with 4 if a claim does not hold");
+  }
+  app.add_flag("--json", o.json, "print one JSON object on standard output");
+  app.add_flag("--quiet", o.quiet, "no progress on standard error");
+  std::map<std::string, espalier::ColorMode> colors{
+      {"auto", espalier::ColorMode::automatic}, {"always", espalier::ColorMode::always}, {"never", espalier::ColorMode::never}};
+  app.add_option("--color", o.color, "auto, always or never")->transform(CLI::CheckedTransformer(colors))->default_str("auto");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    std::cout << app.help();
+    return std::nullopt;
+  } catch (const CLI::CallForVersion& version) {
+    std::cout << version.what() << '\n';
+    return std::nullopt;
+  } catch (const CLI::ParseError& error) {
+    std::string hint;
+    for (int i = 1; i < argc; ++i) {
+      const std::string word = std::string(argv[i]).substr(0, std::string(argv[i]).find('='));
+      if (word.substr(0, 2) != "--" || app.get_option_no_throw(word) != nullptr) continue;
+      const CLI::Option* best = nullptr;
+      for (const CLI::Option* option : app.get_options())
+        if (best == nullptr || distance(word, option->get_name()) < distance(word, best->get_name())) best = option;
+      if (best != nullptr && distance(word, best->get_name()) <= 4) hint = espalier::str(" Did you mean ", best->get_name(), "?");
+    }
+    throw espalier::UsageError(espalier::str(error.what(), ".", hint, " See ", program.name, " --help."));
+  }
+  return o;
+}
+
+}  // namespace examples

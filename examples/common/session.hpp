@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the example programs share around an algorithm: the data set, progress on standard error, the
+// run's folder with its log and checkpoints, stopping on Ctrl-C. No step of an algorithm hides here.
+#pragma once
+
+#include <chrono>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <espalier/data/cifar.hpp>
+#include <espalier/data/mnist.hpp>
+#include <espalier/espalier.hpp>
+#include <espalier/io/checkpoint.hpp>
+#include <espalier/io/json.hpp>
+#include <espalier/io/weights.hpp>
+#include <espalier/report/exit_codes.hpp>
+#include <espalier/report/progress.hpp>
+#include <espalier/report/run_log.hpp>
+#include <espalier/train/loop.hpp>
+
+#include "options.hpp"
+
+namespace examples {
+
+namespace esp = espalier;
+
+/// Images with the usual normalisation of their set.
+struct Images {
+  esp::data::ImageSet train, test;
+  esp::data::Normalise normalise;
+  std::string name;    // "Fashion-MNIST"
+  std::string source;  // folder, and why that one
+  bool color = false;  // 32x32 RGB rather than 28x28 grey
+
+  esp::Shape one() const { return {1, train.h, train.w, train.c}; }
+};
+
+/// CIFAR-10, MNIST or Fashion-MNIST, told apart by the files in --data; Debian's Fashion-MNIST without it.
+inline Images load_images(const Options& o) {
+  namespace data = esp::data;
+  Images images;
+  const auto holds = [&](const char* file) { return !o.data.empty() && data::detail::exists(o.data + "/" + file); };
+  data::TrainTest sets;
+  if (holds("data_batch_1.bin") || holds("test_batch.bin") || holds("cifar-10-batches-bin")) {
+    sets = data::cifar10(o.data);
+    images.name = "CIFAR-10";
+    images.normalise = data::cifar10_channels();
+    images.color = true;
+    images.source = o.data;
+  } else {
+    const auto folder = data::find_fashion_mnist(o.data);
+    sets = data::fashion_mnist(folder.path);
+    images.normalise = data::measured_channels(sets.train);
+    images.name = o.data.empty() ? "Fashion-MNIST" : "IDX images (MNIST form)";
+    images.source = esp::str(folder.path, " (", folder.reason, ")");
+  }
+  images.train = std::move(sets.train);
+  images.test = std::move(sets.test);
+  if (o.train_images && *o.train_images < images.train.count) images.train = data::subset(images.train, 0, *o.train_images);
+  return images;
+}
+
+/// How one network is trained.
+struct Recipe {
+  esp::Index epochs = 1;
+  esp::Index batch = 128;
+  double lr = 0.1;
+  double weight_decay = 1e-4;
+  esp::data::Augment augment{};
+  bool constant_lr = false;  // else divided by 10 at half and at three quarters of the epochs
+};
+
+/// What a stage's training left.
+struct Trained {
+  std::string stage;
+  std::vector<esp::EpochMetrics> history;
+  double seconds = 0;
+  esp::Evaluation test;  // after the last epoch
+};
+
+/// A run: its folder, its log, its progress.
+class Session {
+ public:
+  Session(const Options& o, std::string program, int stages, esp::Json configuration)
+      : options_(o), progress_(esp::standard_error(o.color), {.stages = stages, .quiet = o.quiet, .animate = !o.json}),
+        folder_(o.out.empty() ? "runs/" + program : o.out) {
+    esp::detail::make_folder(folder_);
+    const std::string path = folder_ + "/run.jsonl";
+    const auto existing = o.force ? esp::Existing::replace : esp::Existing::refuse;
+    const bool resumes = o.resume && esp::data::detail::exists(path);
+    log_ = std::make_unique<esp::RunLog>(resumes ? esp::RunLog::resume(path, -1) : esp::RunLog::start(path, configuration, existing));
+    const std::vector<std::string> columns{"stage", "epoch", "learning_rate", "train_loss", "train_accuracy", "test_loss", "test_accuracy"};
+    metrics_ = std::make_unique<esp::MetricsCsv>(esp::MetricsCsv::start(folder_ + "/metrics.csv", columns, esp::Existing::replace));
+  }
+
+  const std::string& folder() const { return folder_; }
+  std::string path(const std::string& file) const { return folder_ + "/" + file; }
+  esp::Progress& progress() { return progress_; }
+  const Options& options() const { return options_; }
+
+  /// Trains a network and evaluates it after every epoch. Stops cleanly on Ctrl-C: a checkpoint is kept
+  /// and `--resume` continues to the same bytes.
+  template <esp::Backend B, esp::Module M>
+  Trained train(B& device, M& net, const std::string& stage, const Images& images, const Recipe& recipe) {
+    using Clock = std::chrono::steady_clock;
+    const auto start = Clock::now();
+    const esp::Index half = recipe.epochs / 2, quarter = recipe.epochs * 3 / 4;
+    esp::MultiStep schedule{.from = recipe.lr, .factor = 0.1};
+    const esp::Index steps = (images.train.count + recipe.batch - 1) / recipe.batch;
+    if (!recipe.constant_lr && half > 0) schedule.at = {esp::epochs(static_cast<double>(half)), esp::epochs(static_cast<double>(std::max(quarter, half + 1)))};
+    const esp::TrainOptions<esp::Sgd, esp::MultiStep> options{.epochs = recipe.epochs, .batch = recipe.batch,
+        .optimizer = {.momentum = 0.9, .weight_decay = recipe.weight_decay}, .schedule = schedule,
+        .normalise = images.normalise, .augment = recipe.augment, .seed = options_.seed};
+    const esp::Checkpointer checkpoints{.folder = path("checkpoints/" + file_name(stage)), .every = esp::epochs(1), .keep = 1};
+    progress_.begin(stage, {.epochs = static_cast<int>(recipe.epochs), .steps = static_cast<int>(steps)});
+    Watch watch{*this, steps, stages_++};
+    esp::Trainer trainer(device, net, images.train, options);
+    trainer.evaluate_on(images.test);
+    if (options_.resume) {
+      const auto resumed = checkpoints.resume(trainer);
+      for (const auto& warning : resumed.warnings) progress_.warn(warning);
+    }
+    for (const auto& epoch : trainer.history()) watch.record(epoch);
+    const auto result = trainer.run(watch, checkpoints, stop_);
+    if (result.stopped)
+      throw esp::Stopped(stop_.number(), esp::str("stopped after step ", result.step.iteration, " of '", stage, "'; continue with --resume --out ", folder_));
+    Trained trained{stage, result.history, std::chrono::duration<double>(Clock::now() - start).count(), {}};
+    if (!result.history.empty()) trained.test = *result.history.back().evaluation;
+    else trained.test = evaluate(device, net, images.test, images.normalise);
+    progress_.end({{"test acc", trained.test.accuracy, esp::Reading::percent}});
+    return trained;
+  }
+
+  /// An event in run.jsonl.
+  void event(const std::string& name, const esp::Json& fields) { log_->event(step_, name, fields); }
+
+  /// Saves a network and says how large its file is.
+  template <esp::Backend B, esp::Module M>
+  esp::Index save(B& device, const M& net, const std::string& file, const esp::Metadata& metadata) {
+    save_weights(device, net, path(file), metadata);
+    return static_cast<esp::Index>(esp::read_file(path(file)).size());
+  }
+
+  static std::string file_name(std::string stage) {
+    for (char& c : stage)
+      if (!std::isalnum(static_cast<unsigned char>(c)) && c != '-') c = '_';
+    return stage;
+  }
+
+ private:
+  struct Watch {
+    Session& session;
+    esp::Index steps;
+    int stage;
+    void step(const esp::StepMetrics& m) {
+      ++session.step_;
+      session.progress_.update(static_cast<int>((m.step.iteration - 1) / steps) + 1, (m.step.iteration - 1) % steps + 1,
+                               {{"loss", m.loss}, {"acc", m.accuracy, esp::Reading::percent}});
+    }
+    void epoch(const esp::EpochMetrics& m) {
+      session.progress_.epoch_done(static_cast<int>(m.epoch), {{"loss", m.loss}, {"test acc", m.evaluation->accuracy, esp::Reading::percent}});
+      record(m);
+    }
+    void record(const esp::EpochMetrics& m) {
+      const std::vector<double> row{static_cast<double>(stage), static_cast<double>(m.epoch), m.learning_rate, m.loss, m.accuracy, m.evaluation->loss, m.evaluation->accuracy};
+      session.metrics_->row(++session.rows_, row);
+      esp::Json fields = esp::Json::object();
+      fields["stage"] = stage;
+      fields["epoch"] = m.epoch;
+      fields["loss"] = m.loss;
+      fields["accuracy"] = m.accuracy;
+      fields["test_accuracy"] = m.evaluation->accuracy;
+      session.event("epoch", fields);
+    }
+  };
+
+  Options options_;
+  esp::Progress progress_;
+  esp::StopSignal stop_;
+  std::string folder_;
+  std::unique_ptr<esp::RunLog> log_;
+  std::unique_ptr<esp::MetricsCsv> metrics_;
+  int stages_ = 0;
+  esp::Index step_ = 0, rows_ = 0;
+};
+
+}  // namespace examples

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reads trained weights, of whatever widths, and reports accuracy, cost and latency.
+//
+//   evaluate --arch resnet56 --model resnet56.safetensors --data CIFAR_DIR
+//
+// The widths come from the file: a network that was shrunk and saved is loaded the same way. Files may
+// state their normalisation in the metadata (normalize_mean, normalize_std: three numbers each); else
+// the data set's usual one is used.
+#pragma once
+
+#include "../common/session.hpp"
+#include "../common/show.hpp"
+
+#include <espalier/report/network.hpp>
+
+namespace examples {
+
+inline const Program evaluate_program{
+    .name = "evaluate",
+    .summary = "Evaluates trained weights on a test set: accuracy, parameters, MACs, latency.",
+    .usage = "Examples:\n"
+             "  evaluate --arch resnet56 --model resnet56.safetensors --data cifar-10-batches-bin\n"
+             "  evaluate --arch resnet56 --model resnet56.safetensors --data cifar-10-batches-bin --json\n"
+             "  evaluate --arch vgg16 --model runs/filter_pruning/pruned.safetensors --data cifar-10-batches-bin\n"
+             "  evaluate --arch small-vgg --model demo-out/fine-tuned.safetensors\n",
+    .archs = {"resnet56", "resnet20", "resnet32", "resnet44", "resnet110", "vgg16", "vgg11", "vgg13", "vgg19", "small-vgg", "lenet300"},
+    .trains = false};
+
+template <esp::Backend B>
+esp::ExitCode evaluate(B& device, const Options& o) {
+  if (o.model.empty()) throw esp::UsageError("--model is missing: name a safetensors file. See evaluate --help.");
+  Images images = load_images(o);
+  const esp::SafetensorsFile file = esp::SafetensorsFile::read(o.model);
+  const auto mean = numbers_in(file, "normalize_mean"), deviation = numbers_in(file, "normalize_std");
+  if (mean.size() == static_cast<std::size_t>(images.train.c) && deviation.size() == mean.size()) images.normalise = {mean, deviation};
+
+  return with_architecture(device, o.arch, images.one(), esp::Rng(0), [&](auto net) {
+    esp::load_weights(device, net, o.model, images.one());
+    const auto result = esp::evaluate(device, net, images.test, images.normalise, o.batch.value_or(128));
+    const auto cost = esp::cost<B>(net, images.one());
+    const auto one = esp::latency(device, net, images.one()), many = esp::latency(device, net, images.one().with(0, 32), {.runs = 20});
+    if (o.json) {
+      esp::Json out = esp::Json::object();
+      out["arch"] = o.arch;
+      out["data"] = images.name;
+      out["images"] = result.count;
+      out["accuracy"] = result.accuracy;
+      out["loss"] = result.loss;
+      out["params"] = cost.parameters;
+      out["macs"] = cost.multiply_adds;
+      out["latency_batch1_seconds"] = one.median;
+      out["latency_batch32_seconds"] = many.median;
+      std::cout << out.dump() << '\n';
+    } else {
+      esp::Table table{.title = esp::str(o.arch, " on ", images.name, " test, ", esp::format_count(result.count), " images from ", images.source), .columns = {}, .rows = {}, .notes = {}};
+      table.columns = {{"accuracy", esp::Align::right}, {"loss", esp::Align::right}, {"params", esp::Align::right}, {"MACs", esp::Align::right}, {"batch 1", esp::Align::right}, {"batch 32", esp::Align::right}};
+      table.rows = {{esp::Cell::percent(result.accuracy, 2), esp::Cell::fixed(result.loss, 4), esp::Cell::count(cost.parameters), esp::Cell::count(cost.multiply_adds), esp::Cell::seconds(one.median), esp::Cell::seconds(many.median)}};
+      std::cout << to_text(table, 100);
+    }
+    return esp::ExitCode::done;
+  });
+}
+
+}  // namespace examples
