@@ -42,11 +42,12 @@ class CheckedSize {
   }
 
   friend constexpr CheckedSize operator+(CheckedSize a, CheckedSize b) {
-    return {a.value_ + b.value_, a.overflowed_ || b.overflowed_ || a.value_ > max - b.value_};
+    const bool over = a.overflowed_ || b.overflowed_ || a.value_ > max - b.value_;
+    return {over ? 0 : a.value_ + b.value_, over};
   }
   friend constexpr CheckedSize operator*(CheckedSize a, CheckedSize b) {
-    return {a.value_ * b.value_, a.overflowed_ || b.overflowed_ ||
-                                     (b.value_ != 0 && a.value_ > max / b.value_)};
+    const bool over = a.overflowed_ || b.overflowed_ || (b.value_ != 0 && a.value_ > max / b.value_);
+    return {over ? 0 : a.value_ * b.value_, over};
   }
   /// The next multiple of `alignment`, which must not be 0.
   constexpr CheckedSize aligned(std::uint64_t alignment) const {

@@ -104,7 +104,8 @@ class Rng {
   /// True with probability p: never at 0, always at 1. Takes two words.
   bool bernoulli(double p) { return uniform_double() < p; }
 
-  /// Standard normal, by Box and Muller (1958), in double; within 6.7 of 0. Takes two words.
+  /// Standard normal, by Box and Muller (1958), in double; within 6.7 of 0. Takes two words. All else
+  /// here is exact; this leans on the C library's log and cos, and is the same wherever they are.
   float normal() {
     const double radius = std::sqrt(-2.0 * std::log((u32() + 1.0) * 0x1p-32));  // of (0, 1]
     return static_cast<float>(radius * std::cos(6.283185307179586 * (u32() * 0x1p-32)));
