@@ -32,6 +32,24 @@ concept Criterion = std::regular<C> && requires(const C& c, const ChannelGroup& 
 
 namespace detail {
 
+// What a Criterion lacks, as a sentence. The entry points ask this before any constraint does.
+template <class C>
+consteval bool checked_criterion() {
+  constexpr bool is_named = requires { &C::score; };
+  constexpr bool scores_const = requires(const C& c, const ChannelGroup& group, std::span<double> out) { c.score(group, out); };
+  constexpr bool scores = scores_const || requires(C& c, const ChannelGroup& group, std::span<double> out) { c.score(group, out); };
+  constexpr bool prints = requires(const C& c, std::ostream& to) { to << c; };
+  static_assert(std::default_initializable<C> && std::copyable<C>,
+                "a Criterion is a value: it must have a default constructor and be copyable, as a struct of numbers is");
+  static_assert(std::equality_comparable<C>, "a Criterion must be comparable: write bool operator==(const MyCriterion&) const = default;");
+  static_assert(scores || is_named, "a Criterion must score: write void score(const ChannelGroup& group, std::span<double> out) const");
+  static_assert(scores || !is_named,
+                "score() exists but takes other arguments: write void score(const ChannelGroup& group, std::span<double> out) const");
+  static_assert(scores_const || !scores, "score() exists but is not const: a Criterion must not change while it scores");
+  static_assert(prints, "a Criterion must print as it is written in code: write std::ostream& operator<<(std::ostream&, const MyCriterion&)");
+  return true;
+}
+
 // out[channel] = sum over the group's parts with this role, and over their slices, of f(part, slice).
 template <class F>
 void sum_over(const ChannelGroup& group, ChannelRole role, std::span<double> out, F f) {

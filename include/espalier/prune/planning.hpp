@@ -151,6 +151,8 @@ std::vector<std::vector<Index>> select_globally(const std::vector<ChannelGroup>&
 
 template <Criterion C>
 std::vector<Quota> quotas_of(const std::vector<ChannelGroup>& groups, const Structured<C>& policy) {
+  if (policy.selection == Selection::greedy && std::holds_alternative<Global>(policy.amount))
+    throw PolicyError("Selection::greedy goes layer by layer and Global ranks all layers at once; use it with Fraction, Widths or PerLayer");
   for (const auto& selector : policy.skip) must_match(selector, groups, ".skip");
   std::vector<Quota> quotas;
   std::vector<std::size_t> open;
@@ -183,50 +185,77 @@ std::vector<Quota> quotas_of(const std::vector<ChannelGroup>& groups, const Stru
   return quotas;
 }
 
+inline PlannedGroup planned(const ChannelGroup& group, std::vector<Index> remove, std::string kept_because) {
+  PlannedGroup planned{.name = group.name, .channels = group.channels, .remove = std::move(remove), .kept_because = std::move(kept_because)};
+  for (const auto& part : group.parts) {  // in the order of their roles
+    const std::string role = role_name(part.role);
+    if (planned.couples.empty() || !planned.couples.back().starts_with(role)) planned.couples.push_back(role);
+    planned.couples.back() += str(' ', part.path);
+  }
+  return planned;
+}
+
+// Which channels of each group go.
+template <Criterion C>
+std::vector<std::vector<Index>> select(ChannelGroups& all, const std::vector<Quota>& quotas, const Structured<C>& policy) {
+  if (const auto* global = std::get_if<Global>(&policy.amount)) return select_globally(all.groups, quotas, *global, policy);
+  std::vector<std::vector<Index>> remove(all.groups.size());
+  for (std::size_t g = 0; g < all.groups.size(); ++g) {
+    if (quotas[g].remove == 0) continue;
+    remove[g] = lowest(scores_of(all.groups[g], policy.criterion), quotas[g].remove);
+    if (policy.selection == Selection::greedy) forget_inputs(all, all.groups[g], remove[g]);
+  }
+  return remove;
+}
+
+template <class P>
+std::string as_written(const P& policy) {
+  std::ostringstream written;
+  written << policy;
+  std::string line = written.str();
+  std::replace(line.begin(), line.end(), '\n', ' ');  // a plan's text has one line for it
+  return line;
+}
+
+template <Backend B, Module M, Criterion C>
+Plan make_plan(B& b, const M& net, const Shape& input, const Structured<C>& policy) {
+  policy.validate();
+  ChannelGroups all = channel_groups(b, net, input);
+  const auto quotas = quotas_of(all.groups, policy);
+  auto remove = select(all, quotas, policy);
+
+  const NetworkCost before = cost<B>(net, input);
+  Plan plan{.input = input, .policy = as_written(policy), .parameters_before = before.parameters, .multiply_adds_before = before.multiply_adds};
+  for (std::size_t g = 0; g < all.groups.size(); ++g) plan.groups.push_back(planned(all.groups[g], std::move(remove[g]), quotas[g].kept_because));
+  if (plan.removed() == 0) {
+    std::string reasons;
+    for (const auto& g : plan.groups) reasons += str("\n  ", g.name, ": ", g.kept_because.empty() ? "the amount rounds to no channel" : g.kept_because);
+    throw PolicyError(str("the policy would prune nothing:", reasons, "\nAsk for more, or skip less."));
+  }
+  const NetworkCost after = cost<B>(shrink(b, net, plan), input);
+  plan.parameters_after = after.parameters;
+  plan.multiply_adds_after = after.multiply_adds;
+  return plan;
+}
+
 }  // namespace detail
 
 /// Decides which channels go; the network is not touched. `input` is the shape of one input, batch 1:
 /// coupling at a flatten and the savings depend on it.
 /// Throws PolicyError if the policy is out of range, names nothing, would empty a layer, or would remove nothing.
-template <Backend B, Module M, Criterion C>
+template <class B, class M, class C>
 Plan plan(B& b, const M& net, const Shape& input, const Structured<C>& policy) {
-  policy.validate();
-  ChannelGroups all = channel_groups(b, net, input);
-  auto quotas = detail::quotas_of(all.groups, policy);
-  std::vector<std::vector<Index>> remove(all.groups.size());
-  if (const auto* global = std::get_if<Global>(&policy.amount)) {
-    if (policy.selection == Selection::greedy) throw PolicyError("Selection::greedy goes layer by layer; use it with Fraction, Widths or PerLayer");
-    remove = detail::select_globally(all.groups, quotas, *global, policy);
-  } else {
-    for (std::size_t g = 0; g < all.groups.size(); ++g) {
-      if (quotas[g].remove == 0) continue;
-      remove[g] = detail::lowest(detail::scores_of(all.groups[g], policy.criterion), quotas[g].remove);
-      if (policy.selection == Selection::greedy) detail::forget_inputs(all, all.groups[g], remove[g]);
-    }
-  }
+  static_assert(Backend<B>, "plan(device, net, input, policy): the device must be a Backend, such as EigenCpu (see backend/concept.hpp)");
+  static_assert(Module<M>, "plan(device, net, input, policy): the network must be a Module: a struct whose static members(self, visit) lists its parameters by name (see nn/module.hpp)");
+  if constexpr (Backend<B> && Module<M> && Criterion<C>) return detail::make_plan(b, net, input, policy);
+  else return {};
+}
 
-  std::ostringstream written;
-  written << policy;
-  const NetworkCost before = cost<B>(net, input);
-  Plan decision{.input = input, .policy = written.str(), .parameters_before = before.parameters, .multiply_adds_before = before.multiply_adds};
-  for (std::size_t g = 0; g < all.groups.size(); ++g) {
-    PlannedGroup planned{.name = all.groups[g].name, .channels = all.groups[g].channels, .remove = std::move(remove[g]), .kept_because = quotas[g].kept_because};
-    for (const auto& part : all.groups[g].parts) {  // in the order of their roles
-      const std::string role = detail::role_name(part.role);
-      if (planned.couples.empty() || !planned.couples.back().starts_with(role)) planned.couples.push_back(role);
-      planned.couples.back() += str(' ', part.path);
-    }
-    decision.groups.push_back(std::move(planned));
-  }
-  if (decision.removed() == 0) {
-    std::string reasons;
-    for (const auto& g : decision.groups) reasons += str("\n  ", g.name, ": ", g.kept_because.empty() ? "the amount rounds to no channel" : g.kept_because);
-    throw PolicyError(str("the policy would prune nothing:", reasons, "\nAsk for more, or skip less."));
-  }
-  const NetworkCost after = cost<B>(shrink(b, net, decision), input);
-  decision.parameters_after = after.parameters;
-  decision.multiply_adds_after = after.multiply_adds;
-  return decision;
+/// Anything but a policy is met by a sentence.
+template <class B, class M, class P>
+Plan plan(B&, const M&, const Shape&, const P&) {
+  static_assert(sizeof(P) == 0, "plan(device, net, input, policy): the policy must say how much goes: FilterL1{.amount = Fraction{0.5}}, or Structured<MyCriterion>{...}");
+  return {};
 }
 
 }  // namespace espalier

@@ -53,8 +53,9 @@ enum class LinearLayers { keep, prune };
 enum class Selection { independent, greedy };
 
 /// Structured pruning by a criterion. Selection is by rank and exact; of equal scores the lower channel stays.
-template <Criterion C>
+template <class C>
 struct Structured {
+  static_assert(detail::checked_criterion<C>());
   C criterion{};
   Amount amount = Fraction{0.5};
   std::vector<std::string> skip{};              // layer selectors; each must match a layer
@@ -110,7 +111,7 @@ inline bool matches(std::string_view selector, std::string_view path) {
 }  // namespace detail
 
 /// As it is written in code; fields at their defaults are left out.
-template <Criterion C>
+template <class C>
 std::ostream& operator<<(std::ostream& to, const Structured<C>& p) {
   using detail::operator<<;
   to << "Structured{.criterion = " << p.criterion << ", .amount = " << p.amount;
