@@ -5,7 +5,7 @@
 #include <cmath>
 #include <vector>
 
-#include "espalier/data/augment.hpp"
+#include <espalier/data/augment.hpp>
 #include "io/scratch.hpp"
 
 using espalier::Index;

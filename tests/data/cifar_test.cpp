@@ -8,7 +8,7 @@
 
 #include "io/scratch.hpp"
 #include "common/skip.hpp"
-#include "espalier/data/cifar.hpp"
+#include <espalier/data/cifar.hpp>
 
 using espalier::DataError;
 using espalier::Index;

@@ -5,7 +5,7 @@
 #include <set>
 #include <vector>
 
-#include "espalier/data/dataset.hpp"
+#include <espalier/data/dataset.hpp>
 #include "io/scratch.hpp"
 
 using espalier::PolicyError;

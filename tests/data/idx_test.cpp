@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "io/scratch.hpp"
-#include "espalier/data/idx.hpp"
+#include <espalier/data/idx.hpp>
 
 using espalier::DataError;
 using espalier::test::Bytes;

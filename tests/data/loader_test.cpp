@@ -10,7 +10,7 @@
 #include <thread>
 #include <vector>
 
-#include "espalier/data/loader.hpp"
+#include <espalier/data/loader.hpp>
 #include "io/scratch.hpp"
 
 using espalier::DataError;

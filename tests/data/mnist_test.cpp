@@ -8,7 +8,7 @@
 #include "io/gzip_maker.hpp"
 #include "io/scratch.hpp"
 #include "common/skip.hpp"
-#include "espalier/data/mnist.hpp"
+#include <espalier/data/mnist.hpp>
 
 using espalier::DataError;
 using espalier::Index;

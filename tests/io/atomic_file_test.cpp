@@ -10,8 +10,8 @@
 #include <filesystem>
 #include <string>
 
-#include "espalier/io/atomic_file.hpp"
-#include "espalier/io/read_file.hpp"
+#include <espalier/io/atomic_file.hpp>
+#include <espalier/io/read_file.hpp>
 #include "io/scratch.hpp"
 
 using espalier::DataError;

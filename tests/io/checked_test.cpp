@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "espalier/io/checked.hpp"
+#include <espalier/io/checked.hpp>
 #include "io/scratch.hpp"
 
 using espalier::CheckedSize;

@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "espalier/io/atomic_file.hpp"
+#include <espalier/io/atomic_file.hpp>
 #include "io/scratch.hpp"
 
 namespace {

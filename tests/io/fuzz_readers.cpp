@@ -12,11 +12,11 @@
 #include <string_view>
 #include <vector>
 
-#include "espalier/data/cifar.hpp"
-#include "espalier/data/idx.hpp"
-#include "espalier/io/gzip.hpp"
-#include "espalier/io/json.hpp"
-#include "espalier/io/safetensors_write.hpp"
+#include <espalier/data/cifar.hpp>
+#include <espalier/data/idx.hpp>
+#include <espalier/io/gzip.hpp>
+#include <espalier/io/json.hpp>
+#include <espalier/io/safetensors_write.hpp>
 
 namespace {
 

@@ -3,7 +3,7 @@
 
 #include "io/gzip_maker.hpp"
 #include "io/scratch.hpp"
-#include "espalier/io/gzip.hpp"
+#include <espalier/io/gzip.hpp>
 
 using espalier::DataError;
 using espalier::gunzip;

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "espalier/io/json.hpp"
-#include "espalier/tensor/rng.hpp"
+#include <espalier/io/json.hpp>
+#include <espalier/tensor/rng.hpp>
 
 using espalier::Json;
 using espalier::Rng;

@@ -5,7 +5,7 @@
 #include <limits>
 #include <string>
 
-#include "espalier/io/json.hpp"
+#include <espalier/io/json.hpp>
 
 using espalier::DataError;
 using espalier::Json;

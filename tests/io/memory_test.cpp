@@ -8,10 +8,10 @@
 #include <new>
 #include <vector>
 
-#include "espalier/data/cifar.hpp"
-#include "espalier/data/idx.hpp"
-#include "espalier/io/json.hpp"
-#include "espalier/io/safetensors.hpp"
+#include <espalier/data/cifar.hpp>
+#include <espalier/data/idx.hpp>
+#include <espalier/io/json.hpp>
+#include <espalier/io/safetensors.hpp>
 #include "io/golden/safetensors_golden.hpp"
 #include "io/scratch.hpp"
 

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "common/skip.hpp"
-#include "espalier/io/safetensors.hpp"
-#include "espalier/io/safetensors_write.hpp"
+#include <espalier/io/safetensors.hpp>
+#include <espalier/io/safetensors_write.hpp>
 #include "io/golden/safetensors_golden.hpp"
 
 using espalier::DataError;

@@ -6,7 +6,7 @@
 #include <concepts>
 #include <vector>
 
-#include "espalier/tensor/rng.hpp"
+#include <espalier/tensor/rng.hpp>
 
 using espalier::philox4x32;
 using espalier::PhiloxBlock;

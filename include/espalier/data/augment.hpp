@@ -12,9 +12,9 @@
 #include <span>
 #include <vector>
 
-#include "espalier/data/dataset.hpp"
-#include "espalier/error.hpp"
-#include "espalier/tensor/rng.hpp"
+#include <espalier/data/dataset.hpp>
+#include <espalier/error.hpp>
+#include <espalier/tensor/rng.hpp>
 
 namespace espalier::data {
 

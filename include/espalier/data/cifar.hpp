@@ -11,11 +11,11 @@
 #include <string_view>
 #include <vector>
 
-#include "espalier/data/dataset.hpp"
-#include "espalier/data/folder.hpp"
-#include "espalier/error.hpp"
-#include "espalier/io/checked.hpp"
-#include "espalier/io/read_file.hpp"
+#include <espalier/data/dataset.hpp>
+#include <espalier/data/folder.hpp>
+#include <espalier/error.hpp>
+#include <espalier/io/checked.hpp>
+#include <espalier/io/read_file.hpp>
 
 namespace espalier::data {
 

@@ -12,9 +12,9 @@
 #include <utility>
 #include <vector>
 
-#include "espalier/backend/geometry.hpp"
-#include "espalier/error.hpp"
-#include "espalier/tensor/rng.hpp"
+#include <espalier/backend/geometry.hpp>
+#include <espalier/error.hpp>
+#include <espalier/tensor/rng.hpp>
 
 namespace espalier::data {
 

@@ -13,10 +13,10 @@
 #include <utility>
 #include <vector>
 
-#include "espalier/data/dataset.hpp"
-#include "espalier/error.hpp"
-#include "espalier/io/checked.hpp"
-#include "espalier/io/read_file.hpp"
+#include <espalier/data/dataset.hpp>
+#include <espalier/error.hpp>
+#include <espalier/io/checked.hpp>
+#include <espalier/io/read_file.hpp>
 
 namespace espalier::data {
 

@@ -5,9 +5,9 @@
 
 #include <string>
 
-#include "espalier/data/idx.hpp"
-#include "espalier/io/gzip.hpp"
-#include "espalier/io/read_file.hpp"
+#include <espalier/data/idx.hpp>
+#include <espalier/io/gzip.hpp>
+#include <espalier/io/read_file.hpp>
 
 namespace espalier::data {
 

@@ -17,10 +17,10 @@
 #include <utility>
 #include <vector>
 
-#include "espalier/data/augment.hpp"
-#include "espalier/data/dataset.hpp"
-#include "espalier/error.hpp"
-#include "espalier/tensor/rng.hpp"
+#include <espalier/data/augment.hpp>
+#include <espalier/data/dataset.hpp>
+#include <espalier/error.hpp>
+#include <espalier/tensor/rng.hpp>
 
 namespace espalier::data {
 

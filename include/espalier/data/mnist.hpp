@@ -9,10 +9,10 @@
 #include <utility>
 #include <vector>
 
-#include "espalier/data/dataset.hpp"
-#include "espalier/data/folder.hpp"
-#include "espalier/data/idx_gz.hpp"
-#include "espalier/error.hpp"
+#include <espalier/data/dataset.hpp>
+#include <espalier/data/folder.hpp>
+#include <espalier/data/idx_gz.hpp>
+#include <espalier/error.hpp>
 
 namespace espalier::data {
 

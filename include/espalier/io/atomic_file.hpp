@@ -17,8 +17,8 @@
 #include <string>
 #include <string_view>
 
-#include "espalier/error.hpp"
-#include "espalier/io/read_file.hpp"
+#include <espalier/error.hpp>
+#include <espalier/io/read_file.hpp>
 
 namespace espalier {
 

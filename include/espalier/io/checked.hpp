@@ -14,7 +14,7 @@
 #include <string_view>
 #include <utility>
 
-#include "espalier/error.hpp"
+#include <espalier/error.hpp>
 
 namespace espalier {
 

@@ -14,9 +14,9 @@
 #include <string_view>
 #include <vector>
 
-#include "espalier/error.hpp"
-#include "espalier/io/checked.hpp"
-#include "espalier/io/read_file.hpp"
+#include <espalier/error.hpp>
+#include <espalier/io/checked.hpp>
+#include <espalier/io/read_file.hpp>
 
 namespace espalier {
 

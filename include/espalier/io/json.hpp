@@ -16,9 +16,9 @@
 #include <variant>
 #include <vector>
 
-#include "espalier/error.hpp"
-#include "espalier/io/checked.hpp"
-#include "espalier/io/json_reader.hpp"
+#include <espalier/error.hpp>
+#include <espalier/io/checked.hpp>
+#include <espalier/io/json_reader.hpp>
 
 namespace espalier {
 

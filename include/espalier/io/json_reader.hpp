@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-#include "espalier/error.hpp"
+#include <espalier/error.hpp>
 
 namespace espalier {
 

@@ -20,7 +20,7 @@
 #include <utility>
 #include <vector>
 
-#include "espalier/error.hpp"
+#include <espalier/error.hpp>
 
 namespace espalier {
 

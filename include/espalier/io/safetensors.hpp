@@ -18,12 +18,12 @@
 #include <utility>
 #include <vector>
 
-#include "espalier/error.hpp"
-#include "espalier/io/checked.hpp"
-#include "espalier/io/detail/safetensors_header.hpp"
-#include "espalier/io/dtype.hpp"
-#include "espalier/io/json_reader.hpp"
-#include "espalier/io/read_file.hpp"
+#include <espalier/error.hpp>
+#include <espalier/io/checked.hpp>
+#include <espalier/io/detail/safetensors_header.hpp>
+#include <espalier/io/dtype.hpp>
+#include <espalier/io/json_reader.hpp>
+#include <espalier/io/read_file.hpp>
 
 namespace espalier {
 

@@ -15,12 +15,12 @@
 #include <utility>
 #include <vector>
 
-#include "espalier/error.hpp"
-#include "espalier/io/atomic_file.hpp"
-#include "espalier/io/checked.hpp"
-#include "espalier/io/dtype.hpp"
-#include "espalier/io/json.hpp"
-#include "espalier/io/safetensors.hpp"
+#include <espalier/error.hpp>
+#include <espalier/io/atomic_file.hpp>
+#include <espalier/io/checked.hpp>
+#include <espalier/io/dtype.hpp>
+#include <espalier/io/json.hpp>
+#include <espalier/io/safetensors.hpp>
 
 namespace espalier {
 

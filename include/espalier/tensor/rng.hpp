@@ -8,8 +8,8 @@
 #include <cstdint>
 #include <string_view>
 
-#include "espalier/config.hpp"
-#include "espalier/error.hpp"
+#include <espalier/config.hpp>
+#include <espalier/error.hpp>
 
 namespace espalier {
 

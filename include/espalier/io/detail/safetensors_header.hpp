@@ -12,8 +12,8 @@
 #include <utility>
 #include <vector>
 
-#include "espalier/error.hpp"
-#include "espalier/io/dtype.hpp"
+#include <espalier/error.hpp>
+#include <espalier/io/dtype.hpp>
 
 namespace espalier {
 
