@@ -36,17 +36,20 @@ struct Images {
   std::string source;  // folder, and why that one
   bool color = false;  // 32x32 RGB rather than 28x28 grey
 
-  esp::Shape one() const { return {1, train.h, train.w, train.c}; }
+  esp::Shape one() const { return {1, test.h, test.w, test.c}; }
 };
 
+enum class Parts { train_and_test, test };
+
 /// CIFAR-10, MNIST or Fashion-MNIST, told apart by the files in --data; Debian's Fashion-MNIST without it.
-inline Images load_images(const Options& o) {
+inline Images load_images(const Options& o, Parts parts = Parts::train_and_test) {
   namespace data = esp::data;
   Images images;
   const auto holds = [&](const char* file) { return !o.data.empty() && data::detail::exists(o.data + "/" + file); };
   data::TrainTest sets;
   if (holds("data_batch_1.bin") || holds("test_batch.bin") || holds("cifar-10-batches-bin")) {
-    sets = data::cifar10(o.data);
+    if (parts == Parts::test) sets.test = data::cifar10_test(o.data);
+    else sets = data::cifar10(o.data);
     images.name = "CIFAR-10";
     images.normalise = data::cifar10_channels();
     images.color = true;

@@ -8,6 +8,7 @@
 
 #include <espalier/espalier.hpp>
 #include <espalier/io/json.hpp>
+#include <espalier/io/read_file.hpp>
 #include <espalier/io/safetensors.hpp>
 #include <espalier/report/exit_codes.hpp>
 
@@ -29,6 +30,12 @@ inline std::vector<float> numbers_in(const esp::SafetensorsFile& file, const std
     }
   }
   return numbers;
+}
+
+/// A whole text file.
+inline std::string read_text(const std::string& path) {
+  const auto bytes = esp::read_file(path);
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
 /// A VGG for 28x28 images that trains in a minute: six convolutions in three stages, batch norm.
