@@ -70,7 +70,11 @@ class EigenCpu {
 
   template <class F, class... P> void each(Index n, F f, P... p) {
     in_blocks(n, [=](Index first, Index last) {
+#if defined(__clang__)
+#pragma clang loop vectorize(assume_safety)
+#else
 #pragma GCC ivdep
+#endif
       for (Index i = first; i < last; ++i) f(i, p[i]...);
     });
   }
