@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
 
+#include <bit>
+#include <cmath>
 #include <limits>
 #include <string>
 
@@ -258,6 +260,20 @@ TEST_CASE("after the first step an optimiser takes no more memory from the devic
   const auto before = b.pool().system_allocations();
   run.step(b, net, 0.01);
   CHECK(b.pool().system_allocations() == before);
+}
+
+TEST_CASE("the square root that vectorises is within two units in the last place, from zero over subnormals to the largest number") {
+  double worst = 0;
+  for (std::uint32_t bits = 1; bits < 0x7F000000u; bits += 1013) {
+    const float v = std::bit_cast<float>(bits);
+    const double exact = std::sqrt(static_cast<double>(v));
+    worst = std::max(worst, std::abs(static_cast<double>(detail::positive_sqrt(v)) - exact) / exact);
+  }
+  MESSAGE("worst relative error ", worst);
+  CHECK(worst < 2 * 0x1p-23);
+  CHECK(detail::positive_sqrt(0.0f) == 0);
+  CHECK(std::isnan(detail::positive_sqrt(std::numeric_limits<float>::quiet_NaN())));
+  CHECK_FALSE(detail::positive_sqrt(std::numeric_limits<float>::infinity()) == 0);
 }
 
 TEST_CASE("policies out of range are refused at the door with field, value and range") {

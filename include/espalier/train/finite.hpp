@@ -6,6 +6,7 @@
 #include <string>
 
 #include <espalier/autograd/tape.hpp>
+#include <espalier/config.hpp>
 #include <espalier/nn/module.hpp>
 
 namespace espalier {

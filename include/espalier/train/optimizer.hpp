@@ -14,6 +14,7 @@
 #include <vector>
 
 #include <espalier/autograd/parameter.hpp>
+#include <espalier/config.hpp>
 #include <espalier/nn/module.hpp>
 #include <espalier/train/policy.hpp>
 
@@ -51,8 +52,8 @@ struct OptimizerOptions {
 
 namespace detail {
 
-// One fused update. Arguments: weight, gradient, [mask,] moments. With a mask, a weight where it is 0
-// and everything that belongs to the weight is exactly zero afterwards.
+// One fused update. Arguments: weight, gradient, [mask of zeros and ones,] moments. A weight where the mask
+// is 0, and everything that belongs to the weight, is exactly zero afterwards.
 template <class T, class Rule>
 struct FusedUpdate {
   Rule rule;
@@ -68,11 +69,11 @@ struct MaskedUpdate {
   T scale;
   template <class... Moments>
   ESPALIER_HD void operator()(Index, T& weight, T& gradient, const T& mask, Moments&... moments) const {
+    // One select and products: a branch, or a second select, keeps compilers from vectorising the loop.
+    gradient = mask == T{0} ? T{0} : gradient;
     rule(weight, gradient * scale, moments...);
-    if (mask == T{0}) {
-      weight = gradient = T{0};
-      ((moments = T{0}), ...);
-    }
+    weight *= mask;
+    ((moments *= mask), ...);
   }
 };
 
@@ -140,7 +141,9 @@ class OptimizerRun {
       found = true;
       if (mask.shape != p.outside_shape())
         throw StaleState(str("the mask of '", path, "': found shape ", mask.shape, ", needed ", p.outside_shape(), "; make the mask from this network"));
-      slot.mask = from_host(b, mask, p.layout);
+      HostTensor zeros_and_ones = mask;
+      for (float& m : zeros_and_ones.values) m = m == 0 ? 0.0f : 1.0f;
+      slot.mask = from_host(b, zeros_and_ones, p.layout);
       const auto zero = [&](Tensor<B>& t) { b.each(t.count(), detail::ZeroWhereMasked{}, t.data(), std::as_const(*slot.mask).data()); };
       zero(p.value);
       if (p.has_gradient) zero(p.gradient);
