@@ -17,7 +17,7 @@ if (root / ".git").exists() and shutil.which("git"):
 else:
     files = [p.relative_to(root).as_posix() for p in (root / "tests").rglob("*_test.cpp")]
 
-listed = set(re.findall(r"^  '([\w/]+)':", (root / "tests/meson.build").read_text(), re.M))
+listed = set(re.findall(r"^  '(\w+/[\w/]+)':", (root / "tests/meson.build").read_text(), re.M))
 missing = sorted(f for f in files if f[len("tests/"):-len("_test.cpp")] not in listed)
 absent = sorted(name for name in listed if not (root / f"tests/{name}_test.cpp").exists())
 for name in missing:
