@@ -3,14 +3,19 @@
 #pragma once
 
 #include <charconv>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include <espalier/data/augment.hpp>
 #include <espalier/espalier.hpp>
 #include <espalier/io/json.hpp>
 #include <espalier/io/read_file.hpp>
 #include <espalier/io/safetensors.hpp>
+#include <espalier/prune/papers.hpp>
 #include <espalier/report/exit_codes.hpp>
+
+#include "options.hpp"
 
 namespace examples {
 
@@ -30,6 +35,14 @@ inline std::vector<float> numbers_in(const esp::SafetensorsFile& file, const std
     }
   }
   return numbers;
+}
+
+/// The normalisation that a file of weights was trained with, if its metadata say so (normalize_mean,
+/// normalize_std: one number a channel).
+inline std::optional<esp::data::Normalise> normalisation_of(const esp::SafetensorsFile& file, esp::Index channels) {
+  esp::data::Normalise n{numbers_in(file, "normalize_mean"), numbers_in(file, "normalize_std")};
+  if (n.mean.size() != static_cast<std::size_t>(channels) || n.std.size() != n.mean.size()) return std::nullopt;
+  return n;
 }
 
 /// A whole text file.
@@ -56,6 +69,16 @@ auto with_architecture(B& device, const std::string& arch, const esp::Shape& ima
   if (arch == "small-vgg") config = small_vgg(image.channels());
   config.in = image.channels();
   return f(models::Vgg<B>(device, config, rng));
+}
+
+/// What the paper removes from this architecture; half of every layer's filters where it says nothing.
+inline esp::FilterL1 paper_policy(const Options& o) {
+  namespace li = esp::papers::li2017;
+  if (o.fraction) return {.amount = esp::Fraction{*o.fraction}};
+  if (o.arch == "vgg16") return li::vgg16_a();
+  if (o.arch == "resnet56") return o.variant == "a" ? li::resnet56_a() : li::resnet56_b();
+  if (o.arch == "resnet110") return o.variant == "a" ? li::resnet110_a() : li::resnet110_b();
+  return {.amount = esp::Fraction{0.5}};
 }
 
 /// Parameters, MACs and bytes under the names that scripts read.

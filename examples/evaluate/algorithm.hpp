@@ -30,9 +30,7 @@ template <esp::Backend B>
 esp::ExitCode evaluate(B& device, const Options& o) {
   if (o.model.empty()) throw esp::UsageError("--model is missing: name a safetensors file. See evaluate --help.");
   Images images = load_images(o, Parts::test);
-  const esp::SafetensorsFile file = esp::SafetensorsFile::read(o.model);
-  const auto mean = numbers_in(file, "normalize_mean"), deviation = numbers_in(file, "normalize_std");
-  if (mean.size() == static_cast<std::size_t>(images.test.c) && deviation.size() == mean.size()) images.normalise = {mean, deviation};
+  if (const auto own = normalisation_of(esp::SafetensorsFile::read(o.model), images.test.c)) images.normalise = *own;
 
   return with_architecture(device, o.arch, images.one(), esp::Rng(0), [&](auto net) {
     esp::load_weights(device, net, o.model, images.one());

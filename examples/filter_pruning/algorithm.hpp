@@ -20,7 +20,6 @@
 #include "../common/session.hpp"
 #include "../common/result.hpp"
 
-#include <espalier/prune/papers.hpp>
 
 
 namespace examples {
@@ -36,22 +35,14 @@ inline const Program filter_pruning_program{
     .archs = {"small-vgg", "vgg16", "resnet56", "resnet110", "vgg11", "vgg13", "vgg19", "resnet20"},
     .variants = {"a", "b"}};
 
-/// What the paper removes from this architecture; half of every layer's filters where it says nothing.
-inline esp::FilterL1 policy_for(const Options& o) {
-  namespace li = esp::papers::li2017;
-  if (o.fraction) return {.amount = esp::Fraction{*o.fraction}};
-  if (o.arch == "vgg16") return li::vgg16_a();
-  if (o.arch == "resnet56") return o.variant == "a" ? li::resnet56_a() : li::resnet56_b();
-  if (o.arch == "resnet110") return o.variant == "a" ? li::resnet110_a() : li::resnet110_b();
-  return {.amount = esp::Fraction{0.5}};
-}
-
 template <esp::Backend B>
 esp::ExitCode filter_pruning(B& device, const Options& o) {
   const bool needs_images = !o.dry_run;
   Options options = o;
   if (o.quick && !o.train_images) options.train_images = 2000;
-  const Images images = needs_images ? load_images(options) : Images{};
+  Images images = needs_images ? load_images(options) : Images{};
+  if (needs_images && !o.model.empty())
+    if (const auto own = normalisation_of(esp::SafetensorsFile::read(o.model), images.test.c)) images.normalise = *own;
   const esp::Shape input = needs_images ? images.one() : o.arch == "small-vgg" ? esp::Shape{1, 28, 28, 1} : esp::Shape{1, 32, 32, 3};
 
   return with_architecture(device, o.arch, input, esp::Rng(o.seed), [&](auto net) {
@@ -59,7 +50,7 @@ esp::ExitCode filter_pruning(B& device, const Options& o) {
     if (!o.model.empty()) esp::load_weights(device, net, o.model, input);
     const auto decide = [&] {
       // 1, 2, 3. Score the filters, sort them, choose the smallest; see what reads their feature maps.
-      return o.plan.empty() ? esp::plan(device, net, input, policy_for(o)) : esp::plan_from_text(read_text(o.plan));
+      return o.plan.empty() ? esp::plan(device, net, input, paper_policy(o)) : esp::plan_from_text(read_text(o.plan));
     };
 
     if (o.dry_run) {
