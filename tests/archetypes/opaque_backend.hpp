@@ -222,8 +222,8 @@ class OpaqueBackend {
          after = resolved(after, rows * c)](Host& h) { h.batch_norm_apply(rows, c, eps, x, gamma, beta, mean, var, y, after); });
   }
   void batch_norm_backward(Index rows, Index c, double eps, Statistics statistics, CP x, CP gamma, CP mean, CP var, CP y,
-                           const AfterNorm<OpaqueBackend>& after, CP dy, P dx, P dgamma, P dbeta, std::optional<P> dresidual) {
-    std::optional<T*> residual;
+                           const AfterNorm<OpaqueBackend>& after, CP dy, P dx, P dgamma, P dbeta, Maybe<P> dresidual) {
+    Maybe<T*> residual;
     if (dresidual) residual = at(*dresidual, rows * c);
     run([=, x = at(x, rows * c), gamma = at(gamma, c), mean = at(mean, c), var = at(var, c), y = at(y, rows * c), after = resolved(after, rows * c),
          dy = at(dy, rows * c), dx = at(dx, rows * c), dgamma = at(dgamma, c), dbeta = at(dbeta, c)](Host& h) {

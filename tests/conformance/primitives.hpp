@@ -171,7 +171,7 @@ void norm_script(Script<B>& s) {
       for (bool residual : {false, true})
         for (Activation activation : {Activation::none, Activation::relu}) {
           const auto x = s.in(rows * c, -1, 3), gamma = s.in(c), beta = s.in(c), mean = s.in(c), var = s.in(c, 0.1, 2);
-          std::optional<typename Script<B>::ConstPointer> added;
+          espalier::Maybe<typename Script<B>::ConstPointer> added;
           if (residual) added.emplace(s.in(rows * c));
           const AfterNorm<B> after{added, activation};
           const auto trained = s.out(rows * c), batch_mean = s.out(c), batch_var = s.out(c);
@@ -179,7 +179,7 @@ void norm_script(Script<B>& s) {
           s.b.batch_norm_apply(rows, c, 1e-5, x, gamma, beta, mean, var, s.out(rows * c), after);
           const auto dy = s.in(rows * c), y = s.in(rows * c);
           for (Statistics statistics : {Statistics::batch, Statistics::running}) {
-            std::optional<typename Script<B>::Pointer> dresidual;
+            espalier::Maybe<typename Script<B>::Pointer> dresidual;
             if (residual) dresidual = s.out(rows * c);
             const auto dx = s.out(rows * c), dgamma = s.out(c), dbeta = s.out(c);
             s.b.batch_norm_backward(rows, c, 1e-3, statistics, x, gamma, mean, var, y, after, dy, dx, dgamma, dbeta, dresidual);

@@ -43,7 +43,7 @@ struct Careless : BasicReference<float> {
     BasicReference<float>::batch_norm_apply(rows, c, eps, x, gamma, beta, mean, var, y, {after.residual, after.activation});
   }
   void batch_norm_backward(Index rows, Index c, double eps, Statistics statistics, const float* x, const float* gamma, const float* mean, const float* var,
-                           const float* y, const AfterNorm<Careless>& after, const float* dy, float* dx, float* dgamma, float* dbeta, std::optional<float*> dresidual) {
+                           const float* y, const AfterNorm<Careless>& after, const float* dy, float* dx, float* dgamma, float* dbeta, espalier::Maybe<float*> dresidual) {
     BasicReference<float>::batch_norm_backward(rows, c, eps, statistics, x, gamma, mean, var, y, {after.residual, after.activation}, dy, dx, dgamma, dbeta, dresidual);
   }
   void max_pool_forward(const PoolShape& s, const float* x, float* y, std::int32_t* argmax) {

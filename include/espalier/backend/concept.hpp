@@ -15,18 +15,33 @@
 
 namespace espalier {
 
+/// A value or none. As std::optional, but the value always exists: g++ 12 takes reads of an optional
+/// pointer for reads of uninitialised memory and says so in every user's build.
+template <class T>
+class Maybe {
+ public:
+  Maybe() = default;
+  Maybe(T value) : value_(value), present_(true) {}
+  explicit operator bool() const { return present_; }
+  const T& operator*() const { return value_; }
+
+ private:
+  T value_{};
+  bool present_ = false;
+};
+
 /// Applied to a product or convolution before it is stored: y = activation(result + bias[channel]).
 /// With Store::add the sum with the old content comes first.
 template <class B>
 struct Epilogue {
-  std::optional<typename B::template Pointer<const typename B::Scalar>> bias{};
+  Maybe<typename B::template Pointer<const typename B::Scalar>> bias{};
   Activation activation = Activation::none;
 };
 
 /// Applied after a normalisation: y = activation(normalised + residual).
 template <class B>
 struct AfterNorm {
-  std::optional<typename B::template Pointer<const typename B::Scalar>> residual{};
+  Maybe<typename B::template Pointer<const typename B::Scalar>> residual{};
   Activation activation = Activation::none;
 };
 
@@ -114,7 +129,7 @@ concept Backend = std::movable<B> && !std::copyable<B> &&
       { b.prepare_conv(conv, in) } -> std::same_as<typename B::PreparedConv>;
       b.batch_norm_train(n, n, eps, in, in, in, out, out, out, after);
       b.batch_norm_apply(n, n, eps, in, in, in, in, in, out, after);
-      b.batch_norm_backward(n, n, eps, statistics, in, in, in, in, in, after, in, out, out, out, std::optional{out});
+      b.batch_norm_backward(n, n, eps, statistics, in, in, in, in, in, after, in, out, out, out, Maybe{out});
       b.layer_norm_forward(n, n, eps, in, in, in, out, out, out);
       b.layer_norm_backward(n, n, in, in, in, in, in, out, out, out);
       b.softmax_forward(n, n, in, out);

@@ -153,7 +153,7 @@ class EigenCpu {
   }
   void batch_norm_backward(Index rows, Index c, double eps, Statistics statistics, const float* x, const float* gamma, const float* mean,
                            const float* var, const float* y, const AfterNorm<EigenCpu>& after, const float* dy, float* dx, float* dgamma,
-                           float* dbeta, std::optional<float*> dresidual) {
+                           float* dbeta, Maybe<float*> dresidual) {
     detail::batch_norm_backward(*pool_, *scratch_, rows, c, eps, statistics == Statistics::batch, x, gamma, mean, var, y,
                                 after.activation == Activation::relu, dy, dx, dgamma, dbeta, dresidual ? *dresidual : nullptr);
   }

@@ -151,7 +151,7 @@ class BasicReference {
   // depend on x, dx = gamma inv_std g.
   void batch_norm_backward(Index rows, Index c, double eps, Statistics statistics, const T* x, const T* gamma, const T* mean, const T* var,
                            const T* y, const AfterNorm<BasicReference>& after, const T* dy, T* dx, T* dgamma, T* dbeta,
-                           std::optional<T*> dresidual) {
+                           Maybe<T*> dresidual) {
     for (Index j = 0; j < c; ++j) {
       const double inv_std = 1 / std::sqrt(static_cast<double>(var[j]) + eps);
       double sum_g = 0, sum_gx = 0;

@@ -71,7 +71,7 @@ struct BatchNorm {
     const Tensor<B>& var = statistics == Statistics::batch ? saved.var : running_var->value;
     auto dx = Tensor<B>::empty(b, s);
     Tensor<B> dresidual;
-    std::optional<typename Tensor<B>::Pointer> dresidual_at;
+    Maybe<typename Tensor<B>::Pointer> dresidual_at;
     if (in.size() > 3 && d.wants(3)) {
       dresidual = Tensor<B>::empty(b, s);
       dresidual_at = dresidual.data();
