@@ -172,7 +172,7 @@ void norm_script(Script<B>& s) {
         for (Activation activation : {Activation::none, Activation::relu}) {
           const auto x = s.in(rows * c, -1, 3), gamma = s.in(c), beta = s.in(c), mean = s.in(c), var = s.in(c, 0.1, 2);
           espalier::Maybe<typename Script<B>::ConstPointer> added;
-          if (residual) added.emplace(s.in(rows * c));
+          if (residual) added = s.in(rows * c);
           const AfterNorm<B> after{added, activation};
           const auto trained = s.out(rows * c), batch_mean = s.out(c), batch_var = s.out(c);
           s.b.batch_norm_train(rows, c, 1e-5, x, gamma, beta, trained, batch_mean, batch_var, after);

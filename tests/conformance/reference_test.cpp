@@ -27,7 +27,7 @@ struct Careless : BasicReference<float> {
 
   void gemm(const GemmShape& s, const float* a, const float* b, float* c, Store store, const Epilogue<Careless>& epilogue = {}) {
     Epilogue<BasicReference<float>> copy{.bias = epilogue.bias, .activation = epilogue.activation};
-    if (mistake == Mistake::forgets_bias) copy.bias.reset();
+    if (mistake == Mistake::forgets_bias) copy.bias = {};
     BasicReference<float>::gemm(s, a, b, c, mistake == Mistake::ignores_add ? Store::assign : store, copy);
     if (mistake == Mistake::writes_too_far) c[s.m * s.ldc] = 0;
   }
