@@ -93,12 +93,18 @@ class PlanReader {
     Index keep = 0;
     std::tie(g.channels, keep) = arrow(after("  channels "));
     if (keep < 1) fail("at least one channel on either side of '->'");
-    if (next_is("  remove")) g.remove = numbers(after("  remove"));
+    if (next_is("  remove")) {
+      g.remove = numbers(after("  remove"));
+      if (g.remove.empty()) fail("the channels to remove");
+    }
     for (std::size_t i = 0; i < g.remove.size(); ++i)
       if (g.remove[i] < 0 || g.remove[i] >= g.channels || (i > 0 && g.remove[i] <= g.remove[i - 1]))
         fail(str("ascending channels below ", g.channels, " without repetition"));
     if (g.keep() != keep) fail(str("'channels ", g.channels, " -> ", g.keep(), "' with ", g.remove.size(), " channels to remove"));
-    if (next_is("  kept: ")) g.kept_because = std::string(after("  kept: "));
+    if (next_is("  kept: ")) {
+      g.kept_because = std::string(after("  kept: "));
+      if (g.kept_because.empty()) fail("a reason");
+    }
     while (next_is("  ")) g.couples.emplace_back(after("  "));
     return g;
   }
@@ -120,7 +126,7 @@ class PlanReader {
   Index number(std::string_view text) {
     Index value = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc{} || end != text.data() + text.size() || text.empty()) fail(str("a whole number, not '", text, "'"));
+    if (error != std::errc{} || end != text.data() + text.size() || str(value) != text) fail(str("a whole number, not '", text, "'"));
     return value;
   }
   Shape shape(const std::vector<Index>& extents) const {

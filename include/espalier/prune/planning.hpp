@@ -187,6 +187,7 @@ std::vector<Quota> quotas_of(const std::vector<ChannelGroup>& groups, const Stru
 
 inline PlannedGroup planned(const ChannelGroup& group, std::vector<Index> remove, std::string kept_because) {
   PlannedGroup planned{.name = group.name, .channels = group.channels, .remove = std::move(remove), .kept_because = std::move(kept_because)};
+  if (planned.remove.empty() && planned.kept_because.empty()) planned.kept_because = "the amount leaves all of its channels";
   for (const auto& part : group.parts) {  // in the order of their roles
     const std::string role = role_name(part.role);
     if (planned.couples.empty() || !planned.couples.back().starts_with(role)) planned.couples.push_back(role);
@@ -229,7 +230,7 @@ Plan make_plan(B& b, const M& net, const Shape& input, const Structured<C>& poli
   for (std::size_t g = 0; g < all.groups.size(); ++g) plan.groups.push_back(planned(all.groups[g], std::move(remove[g]), quotas[g].kept_because));
   if (plan.removed() == 0) {
     std::string reasons;
-    for (const auto& g : plan.groups) reasons += str("\n  ", g.name, ": ", g.kept_because.empty() ? "the amount rounds to no channel" : g.kept_because);
+    for (const auto& g : plan.groups) reasons += str("\n  ", g.name, ": ", g.kept_because);
     throw PolicyError(str("the policy would prune nothing:", reasons, "\nAsk for more, or skip less."));
   }
   const NetworkCost after = cost<B>(shrink(b, net, plan), input);
