@@ -33,6 +33,17 @@ struct TileGrid {
 /// At least n floats, an odd number of cache lines: rows and planes so far apart spread over the whole cache.
 constexpr Index spread(Index n) { return (ceil_div(n, 16) | 1) * 16; }
 
+/// Asks for the o x o pixels at (y, x) of an image [h, w, channels] ahead of their use, so that the wait for memory
+/// passes while products are computed. (Inlined always: g++ drops calls of functions that only prefetch.)
+template <int o, bool write>
+[[gnu::always_inline]] inline void prefetch_tile(const float* image, Index h, Index w, Index channels, Index y, Index x) {
+  const Index floats = std::min<Index>(o, w - x) * channels;
+  for (Index i = y; i < std::min(h, y + o); ++i) {
+    const float* row = image + (i * w + x) * channels;
+    for (Index c = 0; c < floats; c += 16) __builtin_prefetch(row + c, write ? 1 : 0, 3);
+  }
+}
+
 /// Reads the size x size pixels whose corner is (y, x) of an image [h, w, channels], zeros outside, applies F, and writes
 /// point i of the transform to out + i * plane.
 template <int size, int points, void (*F)(const simd::Vec*, simd::Vec*)>
@@ -182,16 +193,28 @@ void winograd_convolve(ThreadPool& pool, Workspace& ws, const WinogradMap& s, co
                   store == Store::add);
   };
   constexpr Index chunk = round_up(24, tile_rows);  // 14 to 56 measured alike
-  const Index tiles_at_once = grid.count >= 16 * chunk ? chunk : grid.count, v_plane = spread(tiles_at_once * v_stride), m_plane = spread(tiles_at_once * m_stride);
-  if (grid.count >= 16 * chunk) {
-    pool.run(ceil_div(grid.count, chunk), [&](Index block, int worker) {
-      const Index first = block * chunk, tiles = std::min(chunk, grid.count - first);
+  const bool apart = grid.count >= 16 * chunk;
+  const Index together = apart ? chunk : grid.count;
+  const Index v_plane = spread(together * v_stride), m_plane = spread(together * m_stride);
+  if (apart) {
+    const Index chunks = ceil_div(grid.count, chunk), step = std::clamp<Index>(chunks / 32, 1, 8) * chunk;
+    pool.run(ceil_div(grid.count, step), [&](Index block, int worker) {
       float* v = ws.get<float>(worker, 2, points * v_plane);
       float* m = ws.get<float>(worker, 3, points * m_plane);
-      for (Index t = 0; t < tiles; ++t) in(first + t, v + t * v_stride, v_plane);
-      for (int p = 0; p < points; ++p)
-        multiply_panels(v + p * v_plane, v_stride, tiles, u + p * u_plane, s.in, s.out, m + p * m_plane, m_stride);
-      for (Index t = 0; t < tiles; ++t) out(first + t, m + t * m_stride, m_plane);
+      const Index end = std::min(grid.count, (block + 1) * step);
+      for (Index first = block * step; first < end; first += chunk) {
+        const Index tiles = std::min(chunk, end - first);
+        for (Index t = 0; t < tiles; ++t) in(first + t, v + t * v_stride, v_plane);
+        for (int p = 0; p < points; ++p) {
+          for (Index t = first + p; t < first + tiles; t += points) {
+            prefetch_tile<o, true>(y + grid.image(t) * s.out_h * s.out_w * s.out, s.out_h, s.out_w, s.out, grid.y(t), grid.x(t));
+            if (const Index n = t + chunk; n < end)
+              prefetch_tile<o, false>(x + grid.image(n) * s.in_h * s.in_w * s.in, s.in_h, s.in_w, s.in, grid.y(n), grid.x(n));
+          }
+          multiply_panels(v + p * v_plane, v_stride, tiles, u + p * u_plane, s.in, s.out, m + p * m_plane, m_stride);
+        }
+        for (Index t = 0; t < tiles; ++t) out(first + t, m + t * m_stride, m_plane);
+      }
     });
     return;
   }

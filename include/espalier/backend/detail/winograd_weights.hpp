@@ -57,9 +57,14 @@ void winograd_backward_weights(ThreadPool& pool, Workspace& ws, const ConvShape&
       for (Index first = begin; first == begin || first < end; first += chunk) {
         const Index tiles = std::min(chunk, end - first);
         for (Index t = 0; t < tiles; ++t) in(first + t, v + t * v_stride, v_plane, m + t * m_stride, m_plane);
-        for (int p = 0; p < points; ++p)
+        for (int p = 0; p < points; ++p) {
+          for (Index t = first + chunk + p; t < std::min(end, first + 2 * chunk); t += points) {
+            prefetch_tile<o, false>(x + grid.image(t) * s.h * s.w * s.in, s.h, s.w, s.in, grid.y(t), grid.x(t));
+            prefetch_tile<o, false>(dy + grid.image(t) * s.out_h() * s.out_w() * s.out, s.out_h(), s.out_w(), s.out, grid.y(t), grid.x(t));
+          }
           multiply_tiles(v + p * v_plane, v_stride, 0, s.in, m + p * m_plane, m_stride, s.out, tiles,
                          du + (run * points + p) * plane, first > begin);
+        }
       }
     });
   } else {
