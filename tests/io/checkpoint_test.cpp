@@ -12,6 +12,7 @@
 
 #include <espalier/backend/reference.hpp>
 #include <espalier/io/checkpoint.hpp>
+#include <espalier/report/stop_signal.hpp>
 #include <espalier/train/adam.hpp>
 
 #include "io/scratch.hpp"
@@ -343,6 +344,28 @@ TEST_CASE("left-overs of killed writers are removed, those of living ones are no
   Run run;
   CHECK(Checkpointer{.folder = folder.path()}.resume(run.trainer).path.empty());
   CHECK(names_in(folder.path()) == std::vector<std::string>{alive, "other.1.2.tmp"});
+}
+
+TEST_CASE("after one SIGINT the batch is finished and a checkpoint written, from which the run goes on as if nothing had been") {
+  const ScratchFolder folder;
+  const Checkpointer checkpoints{.folder = folder.path(), .every = epochs(9)};
+  struct Interrupt {
+    void step(const StepMetrics& m) {
+      if (m.step.iteration == 5) ::raise(SIGINT);
+    }
+  };
+  Run whole, first, second;
+  whole.trainer.run();
+  {
+    const StopSignal stop;
+    const TrainResult result = first.trainer.run(Interrupt{}, checkpoints, stop);
+    CHECK(result.stopped);
+    CHECK(result.step.iteration == 5);
+    CHECK(stop.number() == SIGINT);
+  }
+  CHECK(checkpoints.resume(second.trainer).step.iteration == 5);
+  second.trainer.run();
+  CHECK(content(second.b, second.net) == content(whole.b, whole.net));
 }
 
 TEST_CASE("a checkpointer out of range is refused at the door") {

@@ -37,3 +37,13 @@ TEST_CASE("steps and durations print as they are written") {
   CHECK(str(Step{3, 10}) == "Step{.iteration = 3, .epoch_length = 10}");
   CHECK(str(epochs(80), ' ', iterations(2.5)) == "epochs(80) iterations(2.5)");
 }
+
+TEST_CASE("a list of durations compares by content and refuses to overflow") {
+  Durations list{epochs(1), iterations(2)};
+  CHECK(list == Durations{epochs(1), iterations(2)});
+  CHECK(list != Durations{epochs(1)});
+  CHECK(list[1] == iterations(2));
+  while (list.size() < Durations::capacity) list.push_back(epochs(3));
+  CHECK_THROWS_AS(list.push_back(epochs(4)), PolicyError);
+  CHECK(static_cast<std::size_t>(list.end() - list.begin()) == Durations::capacity);
+}

@@ -8,7 +8,6 @@
 #include <concepts>
 #include <ostream>
 #include <string>
-#include <vector>
 
 #include <espalier/train/policy.hpp>
 #include <espalier/train/step.hpp>
@@ -47,7 +46,7 @@ struct Constant {
 struct MultiStep {
   double from = 0.1;
   double factor = 0.1;
-  std::vector<Duration> at{};  // ascending
+  Durations at{};  // ascending; at most 16
   bool operator==(const MultiStep&) const = default;
 
   double operator()(const Step& step) const {

@@ -3,8 +3,11 @@
 // the length of an epoch is known: so a Step carries it, and a Duration says which of the two it is.
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <compare>
+#include <cstddef>
+#include <initializer_list>
 #include <ostream>
 #include <string>
 
@@ -72,6 +75,30 @@ struct Duration {
 
 inline Duration iterations(double amount) { return {amount, Duration::Unit::iterations}; }
 inline Duration epochs(double amount) { return {amount, Duration::Unit::epochs}; }
+
+/// A short list of durations, stored inline: {epochs(80), epochs(120)}. Throws PolicyError for more than `capacity`.
+class Durations {
+ public:
+  static constexpr std::size_t capacity = 16;
+
+  Durations() = default;
+  Durations(std::initializer_list<Duration> list) {
+    for (const Duration& d : list) push_back(d);
+  }
+  void push_back(const Duration& d) {
+    if (size_ == capacity) throw PolicyError(str("a list of durations: found more than ", capacity, ", needed at most as many; use a schedule of your own"));
+    items_[size_++] = d;
+  }
+  std::size_t size() const { return size_; }
+  const Duration& operator[](std::size_t i) const { return items_[i]; }
+  const Duration* begin() const { return items_.data(); }
+  const Duration* end() const { return items_.data() + size_; }
+  bool operator==(const Durations&) const = default;  // what lies behind the end is never written
+
+ private:
+  std::array<Duration, capacity> items_{};
+  std::size_t size_ = 0;
+};
 
 inline void append(std::string& out, const Duration& d) {
   out += str(d.unit == Duration::Unit::epochs ? "epochs(" : "iterations(", d.amount, ")");
