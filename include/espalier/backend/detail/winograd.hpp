@@ -53,15 +53,15 @@ void transform_tile(const float* image, Index h, Index w, Index channels, Index 
   for (Index i = 0; i < size; ++i)
     for (Index j = 0; j < size; ++j)
       pixel[i][j] = y + i < 0 || y + i >= h || x + j < 0 || x + j >= w ? zeros : image + ((y + i) * w + x + j) * channels;
-  for (Index c = 0; c < channels; c += simd::lanes) {
-    simd::Vec in[size][size], result[points][points];
-    const Index width = std::min<Index>(simd::lanes, channels - c);
-    for (int i = 0; i < size; ++i)
-      for (int j = 0; j < size; ++j) in[i][j] = width == simd::lanes ? simd::load(pixel[i][j] + c) : simd::load_n(pixel[i][j] + c, width);
-    transform_square<size, points, F>(in, result);
-    for (int i = 0; i < points; ++i)
-      for (int j = 0; j < points; ++j) simd::store(out + (i * points + j) * plane + c, result[i][j]);
-  }
+  const Index whole = channels / simd::lanes * simd::lanes;
+  for (Index c = 0; c < whole; c += simd::lanes)
+    transform_square<size, points, F>(
+        [&](int i, int j) { return simd::load(pixel[i][j] + c); },
+        [&](int i, int j, simd::Vec value) { simd::store(out + (i * points + j) * plane + c, value); });
+  if (whole < channels)
+    transform_square<size, points, F>(
+        [&](int i, int j) { return simd::load_n(pixel[i][j] + whole, channels - whole); },
+        [&](int i, int j, simd::Vec value) { simd::store(out + (i * points + j) * plane + whole, value); });
 }
 
 /// Transforms back the tile whose points are at m + i * plane and writes what lies inside the map [h, w, channels].
@@ -69,24 +69,22 @@ template <int o>
 void write_tile(const float* m, Index plane, float* image, Index h, Index w, Index channels, Index y, Index x,
                 const Epilogue& epilogue, bool add) {
   constexpr int size = Winograd<o>::size;
+  const Index rows = std::min<Index>(o, h - y), columns = std::min<Index>(o, w - x);
+  const bool cut = epilogue.activation == Activation::relu;
   for (Index c = 0; c < channels; c += simd::lanes) {
-    simd::Vec in[size][size], result[o][o];
     const Index width = std::min<Index>(simd::lanes, channels - c);
-    for (int i = 0; i < size; ++i)
-      for (int j = 0; j < size; ++j) in[i][j] = simd::load(m + (i * size + j) * plane + c);
-    transform_square<size, o, Winograd<o>::output_>(in, result);
     const simd::Vec bias = epilogue.bias != nullptr ? simd::load_n(epilogue.bias + c, width) : simd::Vec{};
-    const bool cut = epilogue.activation == Activation::relu;
-    for (int i = 0; i < o; ++i)
-      for (int j = 0; j < o; ++j) {
-        if (y + i >= h || x + j >= w) continue;
-        float* to = image + ((y + i) * w + x + j) * channels + c;
-        simd::Vec v = result[i][j];
-        if (add) v = simd::load_n(to, width) + v;
-        v = v + bias;
-        if (cut) v = simd::relu(v);
-        simd::store_n(to, v, width);
-      }
+    float* corner = image + (y * w + x) * channels + c;
+    transform_square<size, o, Winograd<o>::output_>(
+        [&](int i, int j) { return simd::load(m + (i * size + j) * plane + c); },
+        [&](int i, int j, simd::Vec value) {
+          if (i >= rows || j >= columns) return;
+          float* to = corner + (i * w + j) * channels;
+          if (add) value = simd::load_n(to, width) + value;
+          value = value + bias;
+          if (cut) value = simd::relu(value);
+          simd::store_n(to, value, width);
+        });
   }
 }
 
@@ -114,40 +112,30 @@ void pack_winograd_weights(ThreadPool& pool, Workspace& ws, const ConvShape& s, 
   constexpr int size = Winograd<o>::size;
   constexpr Index lanes = simd::lanes;
   const Index k = forward ? s.in : s.out, n = forward ? s.out : s.in, plane = spread(packed_size(k, n));
-  const auto transform = [&](Index in, Index out, simd::Vec (&result)[size][size]) {
+  const auto transform = [&](Index in, Index out, float* to, Index to_plane) {
     const Index width = std::min<Index>(lanes, s.out - out);
-    simd::Vec g[3][3];
-    for (int i = 0; i < 3; ++i)
-      for (int j = 0; j < 3; ++j) {
-        const int tap = forward ? i * 3 + j : 8 - (i * 3 + j);
-        g[i][j] = simd::load_n(w + (tap * s.in + in) * s.out + out, width);
-      }
-    transform_square<3, size, Winograd<o>::weight>(g, result);
+    transform_square<3, size, Winograd<o>::weight>(
+        [&](int i, int j) {
+          const int tap = forward ? i * 3 + j : 8 - (i * 3 + j);
+          return simd::load_n(w + (tap * s.in + in) * s.out + out, width);
+        },
+        [&](int i, int j, simd::Vec value) { simd::store(to + (i * size + j) * to_plane, value); });
   };
   if (forward) {
     const Index step = std::max<Index>(1, 2048 / std::max<Index>(1, s.out));
     pool.run(ceil_div(s.in, step), [&](Index block, int) {
-      simd::Vec result[size][size];
       for (Index in = block * step; in < std::min(s.in, (block + 1) * step); ++in)
         for (Index out = 0; out < s.out; out += lanes) {
-          transform(in, out, result);
           const Index panel = out / tile_columns * tile_columns;
-          float* to = u + panel * k + in * panel_width(n, panel) + (out - panel);
-          for (int i = 0; i < size; ++i)
-            for (int j = 0; j < size; ++j) simd::store(to + (i * size + j) * plane, result[i][j]);
+          transform(in, out, u + panel * k + in * panel_width(n, panel) + (out - panel), plane);
         }
     });
   } else {
     pool.run(ceil_div(s.in, lanes), [&](Index block, int worker) {
       float* square = ws.get<float>(worker, 1, size * size * lanes * lanes);
-      simd::Vec result[size][size];
       const Index in = block * lanes, rows = std::min<Index>(lanes, s.in - in);
       for (Index out = 0; out < s.out; out += lanes) {
-        for (Index r = 0; r < rows; ++r) {
-          transform(in + r, out, result);
-          for (int i = 0; i < size; ++i)
-            for (int j = 0; j < size; ++j) simd::store(square + ((i * size + j) * lanes + r) * lanes, result[i][j]);
-        }
+        for (Index r = 0; r < rows; ++r) transform(in + r, out, square + r * lanes, lanes * lanes);
         const Index panel = in / tile_columns * tile_columns, width = panel_width(n, panel);
         for (int i = 0; i < size * size; ++i)
           transpose_block(square + i * lanes * lanes, lanes, rows, std::min<Index>(lanes, s.out - out),

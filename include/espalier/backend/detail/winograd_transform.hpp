@@ -101,21 +101,27 @@ struct Winograd<4> {
   }
 };
 
-/// Applies a one-dimensional transform F from n to m values to the columns, then the rows, of an n x n block.
-template <int n, int m, void (*F)(const simd::Vec*, simd::Vec*)>
-[[gnu::always_inline]] inline void transform_square(const simd::Vec (&from)[n][n], simd::Vec (&to)[m][m]) {
+/// Applies a one-dimensional transform F from n to m values to the columns, then the rows, of an n x n block whose
+/// vectors `load(i, j)` gives; `put(i, j, vector)` takes the m x m results.
+template <int n, int m, void (*F)(const simd::Vec*, simd::Vec*), class Load, class Put>
+[[gnu::always_inline]] inline void transform_square(Load load, Put put) {
   simd::Vec half[m][n];
 #pragma GCC unroll 8
   for (int j = 0; j < n; ++j) {
     simd::Vec column[n], result[m];
 #pragma GCC unroll 8
-    for (int i = 0; i < n; ++i) column[i] = from[i][j];
+    for (int i = 0; i < n; ++i) column[i] = load(i, j);
     F(column, result);
 #pragma GCC unroll 8
     for (int i = 0; i < m; ++i) half[i][j] = result[i];
   }
 #pragma GCC unroll 8
-  for (int i = 0; i < m; ++i) F(half[i], to[i]);
+  for (int i = 0; i < m; ++i) {
+    simd::Vec result[m];
+    F(half[i], result);
+#pragma GCC unroll 8
+    for (int j = 0; j < m; ++j) put(i, j, result[j]);
+  }
 }
 
 }  // namespace espalier::detail

@@ -83,20 +83,19 @@ void winograd_backward_weights(ThreadPool& pool, Workspace& ws, const ConvShape&
   }
   pool.run(s.in, [&](Index i, int) {
     for (Index j = 0; j < s.out; j += simd::lanes) {
-      simd::Vec sum[size][size], g[3][3];
-      for (int p = 0; p < points; ++p) {
-        simd::Vec total = simd::load(du + p * plane + i * columns + j);
-        for (Index r = 1; r < runs.pieces; ++r) total = total + simd::load(du + (r * points + p) * plane + i * columns + j);
-        sum[p / size][p % size] = total;
-      }
-      transform_square<size, 3, Winograd<o>::weight_adjoint>(sum, g);
       const Index width = std::min<Index>(simd::lanes, s.out - j);
-      for (int tap = 0; tap < 9; ++tap) {
-        float* to = dw + (tap * s.in + i) * s.out + j;
-        simd::Vec v = g[tap / 3][tap % 3];
-        if (store == Store::add) v = simd::load_n(to, width) + v;
-        simd::store_n(to, v, width);
-      }
+      transform_square<size, 3, Winograd<o>::weight_adjoint>(
+          [&](int a, int b) {
+            const float* from = du + (a * size + b) * plane + i * columns + j;
+            simd::Vec total = simd::load(from);
+            for (Index r = 1; r < runs.pieces; ++r) total = total + simd::load(from + r * points * plane);
+            return total;
+          },
+          [&](int a, int b, simd::Vec value) {
+            float* to = dw + ((a * 3 + b) * s.in + i) * s.out + j;
+            if (store == Store::add) value = simd::load_n(to, width) + value;
+            simd::store_n(to, value, width);
+          });
     }
   });
 }
