@@ -132,6 +132,11 @@ inline std::vector<ConvShape> conv_shapes() {
       {.n = 1, .h = 1, .w = 1, .in = 9, .out = 7, .kernel_h = 3, .kernel_w = 3, .pad_h = 1, .pad_w = 1},
       {.n = 2, .h = 20, .w = 17, .in = 16, .out = 16, .kernel_h = 3, .kernel_w = 3, .pad_h = 1, .pad_w = 1},
       {.n = 1, .h = 32, .w = 32, .in = 3, .out = 16, .kernel_h = 3, .kernel_w = 3, .pad_h = 1, .pad_w = 1},
+      // Large enough for transforms of whole tiles, with maps that do not divide into them.
+      {.n = 2, .h = 18, .w = 15, .in = 33, .out = 70, .kernel_h = 3, .kernel_w = 3, .pad_h = 1, .pad_w = 1},
+      {.n = 3, .h = 14, .w = 14, .in = 24, .out = 17, .kernel_h = 3, .kernel_w = 3},
+      {.n = 2, .h = 13, .w = 16, .in = 20, .out = 20, .kernel_h = 3, .kernel_w = 3, .pad_h = 2, .pad_w = 2},
+      {.n = 2, .h = 16, .w = 12, .in = 17, .out = 33, .kernel_h = 3, .kernel_w = 3, .pad_h = 1, .pad_w = 0},
       {.n = 1, .h = 6, .w = 6, .in = 70, .out = 130, .kernel_h = 3, .kernel_w = 3, .pad_h = 1, .pad_w = 1},
   };
 }
