@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cmath>
+#include <optional>
 
 #include <espalier/autograd/parameter.hpp>
 #include <espalier/tensor/rng.hpp>
@@ -39,6 +40,18 @@ Parameter<B> initial_parameter(B& b, const Shape& outside_shape, Layout layout, 
   const double fan_in = (outside_shape.rank() > 1 ? static_cast<double>(outside_shape[1]) : 1) * taps;
   const double fan_out = static_cast<double>(outside_shape[0]) * taps;
   return Parameter<B>(from_host(b, initial(outside_shape, init, rng, fan_in, fan_out), layout), layout, init);
+}
+
+/// Whether a layer has a bias, and how it starts.
+enum class Bias { none, zeros, uniform_fan_in };
+
+/// A bias for `out` outputs, each fed by `fan_in` weights.
+template <Backend B>
+std::optional<Parameter<B>> initial_bias(B& b, Index out, Bias bias, Index fan_in, Rng& rng) {
+  if (bias == Bias::none) return std::nullopt;
+  const Init start = bias == Bias::zeros ? Init::zeros : Init::uniform_fan_in;
+  const double fan = static_cast<double>(fan_in);
+  return Parameter<B>(from_host(b, initial({out}, start, rng, fan, fan), Layout::plain), Layout::plain, start);
 }
 
 }  // namespace espalier

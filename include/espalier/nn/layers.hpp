@@ -15,8 +15,6 @@
 
 namespace espalier {
 
-enum class Bias { none, zeros, uniform_fan_in };
-
 /// What a convolution is besides its widths.
 struct ConvOptions {
   Index kernel = 3;
@@ -43,11 +41,7 @@ struct Conv2d {
     if (split < 1 || in % split != 0 || out % split != 0)
       throw ShapeError(str("conv2d: ", in, " input and ", out, " output channels cannot be split into ", split, " groups"));
     weight = initial_parameter(b, {out, in / split, o.kernel, o.kernel}, Layout::convolution, o.init, rng);
-    if (o.bias != Bias::none) {
-      const double fan_in = static_cast<double>(in / split * o.kernel * o.kernel);
-      const Init start = o.bias == Bias::zeros ? Init::zeros : Init::uniform_fan_in;
-      bias = Parameter<B>(from_host(b, initial({out}, start, rng, fan_in, fan_in), Layout::plain), Layout::plain, start);
-    }
+    bias = initial_bias(b, out, o.bias, in / split * o.kernel * o.kernel, rng);
   }
 
   template <class Self, class Visit>
@@ -76,13 +70,8 @@ struct Linear {
   std::optional<Parameter<B>> bias;
 
   Linear() = default;
-  Linear(B& b, Index in, Index out, const LinearOptions& o, Rng& rng) : weight(initial_parameter(b, {out, in}, Layout::linear, o.init, rng)) {
-    if (o.bias != Bias::none) {
-      const double fan_in = static_cast<double>(in);
-      const Init start = o.bias == Bias::zeros ? Init::zeros : Init::uniform_fan_in;
-      bias = Parameter<B>(from_host(b, initial({out}, start, rng, fan_in, fan_in), Layout::plain), Layout::plain, start);
-    }
-  }
+  Linear(B& b, Index in, Index out, const LinearOptions& o, Rng& rng)
+      : weight(initial_parameter(b, {out, in}, Layout::linear, o.init, rng)), bias(initial_bias(b, out, o.bias, in, rng)) {}
 
   template <class Self, class Visit>
   static void members(Self& self, Visit&& visit) {
