@@ -13,7 +13,9 @@ int main() {
   const FilterL1 policy{.amount = Widths{{32, 64, 128, 128, 256, 256, 256, 256, 256, 256, 256, 256, 256}}};
   const Plan cut = plan(device, vgg, image, policy);  // which filters go, and everything coupled to them
   const auto slim = shrink(device, vgg, cut);         // the same C++ type, narrower tensors
-  for (const auto& net : {vgg, slim})
-    std::cout << cost<EigenCpu>(net, image).parameters << " parameters, " << cost<EigenCpu>(net, image).multiply_adds << " multiply-adds\n";
+  for (const auto& net : {vgg, slim}) {
+    const NetworkCost c = cost<EigenCpu>(net, image);
+    std::cout << c.parameters << " parameters, " << c.multiply_adds << " multiply-adds\n";
+  }
 }
 // example-end readme
