@@ -61,7 +61,7 @@ struct Net {
   Net(B& b, Rng& rng) : conv(b, 2, 4, {.bias = Bias::zeros}, rng), norm(b, 4), head(b, 4 * 3 * 3, 5, {}, rng) {}
   template <class Self, class Visit>
   static void members(Self& self, Visit&& visit) {
-    visit("conv", self.conv);
+    visit("first_convolution_of_the_network", self.conv);
     visit("bn", self.norm);
     visit("head", self.head);
   }
@@ -73,8 +73,7 @@ struct Net {
   }
 };
 
-// Two steps warm up, twenty are counted. Members have short names: the optimiser walks paths, which are
-// strings, and those of more than fifteen characters allocate.
+// Two steps warm up, twenty are counted. One member's name is longer than what a string holds inside.
 template <Backend B>
 void check_training(B& b) {
   Rng rng(1);

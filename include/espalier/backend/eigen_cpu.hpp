@@ -87,7 +87,7 @@ class EigenCpu {
   }
   template <class F, class... P> void sum(Index n, F f, float* out, P... p) {
     const Index blocks = (n + block_size - 1) / block_size;
-    double* partial = scratch_->shared<double>(7, std::max<Index>(blocks, 1));
+    double* partial = scratch().shared<double>(7, std::max<Index>(blocks, 1));
     pool_->run(blocks, [&](Index block, int) {
       double total = 0;
       for (Index i = block * block_size; i < std::min(n, (block + 1) * block_size); ++i) total += static_cast<double>(f(i, p[i]...));
@@ -125,43 +125,43 @@ class EigenCpu {
   }
 
   void column_sums(Index rows, Index cols, const float* x, float* out, Store store) {
-    detail::column_sums(*pool_, *scratch_, rows, cols, x, out, store == Store::add);
+    detail::column_sums(*pool_, scratch(), rows, cols, x, out, store == Store::add);
   }
 
   void gemm(const GemmShape& s, const float* a, const float* b, float* c, Store store, const Epilogue<EigenCpu>& epilogue = {}) {
-    detail::gemm(*pool_, *scratch_, s, a, b, c, store, lowered(epilogue));
+    detail::gemm(*pool_, scratch(), s, a, b, c, store, lowered(epilogue));
   }
   void gemm_batched(const GemmShape& s, Index batch, const float* a, Index stride_a, const float* b, Index stride_b, float* c, Index stride_c,
                     Store store) {
-    detail::gemm_batched(*pool_, *scratch_, s, batch, a, stride_a, b, stride_b, c, stride_c, store);
+    detail::gemm_batched(*pool_, scratch(), s, batch, a, stride_a, b, stride_b, c, stride_c, store);
   }
 
   PreparedConv prepare_conv(const ConvShape& s, const float* w) { return detail::pack_conv(s, w, algorithm()); }
   void conv_forward(const ConvShape& s, const float* x, const float* w, float* y, const Epilogue<EigenCpu>& epilogue = {},
                     const PreparedConv* prepared = nullptr) {
-    detail::conv_forward(*pool_, *scratch_, s, x, w, y, lowered(epilogue), prepared, algorithm());
+    detail::conv_forward(*pool_, scratch(), s, x, w, y, lowered(epilogue), prepared, algorithm());
   }
   void conv_backward_input(const ConvShape& s, const float* dy, const float* w, float* dx, Store store) {
-    detail::conv_backward_input(*pool_, *scratch_, s, dy, w, dx, store, algorithm());
+    detail::conv_backward_input(*pool_, scratch(), s, dy, w, dx, store, algorithm());
   }
   void conv_backward_weights(const ConvShape& s, const float* x, const float* dy, float* dw, Store store) {
-    detail::conv_backward_weights(*pool_, *scratch_, s, x, dy, dw, store, algorithm());
+    detail::conv_backward_weights(*pool_, scratch(), s, x, dy, dw, store, algorithm());
   }
 
   void batch_norm_train(Index rows, Index c, double eps, const float* x, const float* gamma, const float* beta, float* y, float* mean, float* var,
                         const AfterNorm<EigenCpu>& after = {}) {
-    detail::column_moments(*pool_, *scratch_, rows, c, x, mean, var);
+    detail::column_moments(*pool_, scratch(), rows, c, x, mean, var);
     batch_norm_apply(rows, c, eps, x, gamma, beta, mean, var, y, after);
   }
   void batch_norm_apply(Index rows, Index c, double eps, const float* x, const float* gamma, const float* beta, const float* mean, const float* var,
                         float* y, const AfterNorm<EigenCpu>& after = {}) {
-    detail::batch_norm_apply(*pool_, *scratch_, rows, c, eps, x, gamma, beta, mean, var, y, after.residual ? *after.residual : nullptr,
+    detail::batch_norm_apply(*pool_, scratch(), rows, c, eps, x, gamma, beta, mean, var, y, after.residual ? *after.residual : nullptr,
                              after.activation == Activation::relu);
   }
   void batch_norm_backward(Index rows, Index c, double eps, Statistics statistics, const float* x, const float* gamma, const float* mean,
                            const float* var, const float* y, const AfterNorm<EigenCpu>& after, const float* dy, float* dx, float* dgamma,
                            float* dbeta, Maybe<float*> dresidual) {
-    detail::batch_norm_backward(*pool_, *scratch_, rows, c, eps, statistics == Statistics::batch, x, gamma, mean, var, y,
+    detail::batch_norm_backward(*pool_, scratch(), rows, c, eps, statistics == Statistics::batch, x, gamma, mean, var, y,
                                 after.activation == Activation::relu, dy, dx, dgamma, dbeta, dresidual ? *dresidual : nullptr);
   }
 
@@ -247,6 +247,11 @@ class EigenCpu {
   void avg_pool_backward(const PoolShape& s, const float* dy, float* dx) { detail::avg_pool_backward(*pool_, s, dy, dx); }
 
  private:
+  detail::Workspace& scratch() {
+    scratch_->level();
+    return *scratch_;
+  }
+
   using Row = Eigen::Map<const Eigen::ArrayXf>;
   using MutableRow = Eigen::Map<Eigen::ArrayXf>;
   static constexpr Index block_size = 16384;  // elements; blocks depend on sizes alone

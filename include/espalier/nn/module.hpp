@@ -35,18 +35,12 @@ template <Backend B> inline constexpr bool is_buffer<Buffer<B>> = true;
 inline std::string joined(const std::string& path, const char* name) {
   return path.empty() ? name : *name == '\0' ? path : path + '.' + name;
 }
+// A walk that needs no names builds none.
+struct NoPath {};
+inline NoPath joined(NoPath, const char*) { return {}; }
 
-template <class T, class F>
-void walk(T& member, const std::string& path, F& f);
-
-template <class T, class F>
-void walk_range(T& range, const std::string& path, F& f) {
-  std::size_t i = 0;
-  for (auto& element : range) walk(element, joined(path, std::to_string(i++).c_str()), f);
-}
-
-template <class T, class F>
-void walk(T& member, const std::string& path, F& f) {
+template <class T, class Path, class F>
+void walk(T& member, const Path& path, F& f) {
   using Bare = std::remove_const_t<T>;
   if constexpr (is_parameter<Bare> || is_buffer<Bare> || std::is_same_v<Bare, Extent>) {
     f(path, member);
@@ -57,7 +51,8 @@ void walk(T& member, const std::string& path, F& f) {
   } else if constexpr (requires { member.valueless_by_exception(); }) {
     std::visit([&](auto& active) { walk(active, path, f); }, member);
   } else if constexpr (requires { member.begin(); }) {
-    walk_range(member, path, f);
+    std::size_t i = 0;
+    for (auto& element : member) walk(element, joined(path, std::to_string(i++).c_str()), f);
   } else {
     static_assert(Module<Bare>, "a member visited here must be a Parameter, Buffer, Extent or Module, or an optional, variant or vector of them");
   }
@@ -77,6 +72,15 @@ void for_each_parameter(M& module, F f) {
   for_each_member(module, [&](const std::string& path, auto& member) {
     if constexpr (detail::is_parameter<std::remove_cvref_t<decltype(member)>>) f(path, member);
   });
+}
+
+/// f(parameter) for everything that learns: without names, and so without building a string.
+template <class M, class F>
+void for_each_unnamed_parameter(M& module, F f) {
+  auto visit = [&](detail::NoPath, auto& member) {
+    if constexpr (detail::is_parameter<std::remove_cvref_t<decltype(member)>>) f(member);
+  };
+  detail::walk(module, detail::NoPath{}, visit);
 }
 
 /// f(path, buffer) for everything that is kept but not learnt.
@@ -106,7 +110,7 @@ Index parameter_count(const M& module) {
 /// Forgets all gradients (their memory is kept).
 template <class M>
 void clear_gradients(M& module) {
-  for_each_parameter(module, [](const std::string&, auto& p) { p.has_gradient = false; });
+  for_each_unnamed_parameter(module, [](auto& p) { p.has_gradient = false; });
 }
 
 }  // namespace espalier

@@ -117,10 +117,10 @@ class OptimizerRun {
   /// Throws StaleState, naming the path, before anything is changed, if the network is not the one this was made for.
   template <Module M>
   void step(B& b, M& net, double lr) {
-    check(net);
+    if (!is_the_one_checked(net)) check(net);
     const double scale = options_.clip_norm ? clip_factor(b, net, *options_.clip_norm) : 1.0;
     std::size_t next = 0;
-    for_each_parameter(net, [&](const std::string&, Parameter<B>& p) {
+    for_each_unnamed_parameter(net, [&](Parameter<B>& p) {
       Slot& slot = slots_[next++];
       if (!p.has_gradient) return;
       update(b, slot, p, policy_.template rule<T>(lr, ++slot.updates), static_cast<T>(scale), std::make_index_sequence<moment_count>{});
@@ -202,9 +202,22 @@ class OptimizerRun {
     Index updates;
   };
 
+  // A network whose parameters lie where they lay when their paths were checked need not be named again.
   template <Module M>
-  void check(const M& net) const {
+  bool is_the_one_checked(const M& net) const {
     std::size_t next = 0;
+    bool same = checked_.size() == slots_.size() && !slots_.empty();
+    for_each_unnamed_parameter(net, [&](const Parameter<B>& p) {
+      same = same && next < slots_.size() && checked_[next] == &p && slots_[next].shape == p.value.shape();
+      ++next;
+    });
+    return same && next == slots_.size();
+  }
+
+  template <Module M>
+  void check(const M& net) {
+    std::size_t next = 0;
+    checked_.clear();
     for_each_parameter(net, [&](const std::string& path, const Parameter<B>& p) {
       const Slot* slot = next < slots_.size() ? &slots_[next++] : nullptr;
       if (slot == nullptr || slot->path != path)
@@ -213,6 +226,7 @@ class OptimizerRun {
       if (slot->shape != p.value.shape())
         throw StaleState(str("optimiser state of '", path, "': found a parameter of shape ", p.outside_shape(), ", needed ", outside(slot->shape, slot->layout),
                              " as when it was made; make a new run after shrinking"));
+      checked_.push_back(&p);
     });
     if (next != slots_.size())
       throw StaleState(str("optimiser state: found no parameter '", slots_[next].path, "' in the network; make a new run after removing layers"));
@@ -233,7 +247,7 @@ class OptimizerRun {
     if (squares_.count() == 0 && !slots_.empty()) squares_ = Tensor<B>::empty(b, {static_cast<Index>(slots_.size())});
     Index used = 0;
     std::size_t next = 0;
-    for_each_parameter(std::as_const(net), [&](const std::string&, const Parameter<B>& p) {
+    for_each_unnamed_parameter(std::as_const(net), [&](const Parameter<B>& p) {
       const Slot& slot = slots_[next++];
       if (!p.has_gradient) return;
       if (slot.mask) b.sum(p.gradient.count(), detail::SquareIfAlive{}, squares_.data() + used++, p.gradient.data(), slot.mask->data());
@@ -249,6 +263,7 @@ class OptimizerRun {
   O policy_;
   OptimizerOptions options_;
   std::vector<Slot> slots_;
+  std::vector<const Parameter<B>*> checked_;
   Tensor<B> squares_{};
   std::vector<T> host_squares_;
 };

@@ -4,6 +4,8 @@
 // buffer that packed weights own.
 #pragma once
 
+#include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <new>
@@ -68,8 +70,24 @@ class Workspace {
     if (arena.size() < bytes) {
       arena = AlignedBytes();  // give back before asking for more
       arena = AlignedBytes(bytes + bytes / 8 + 64);
+      grew_.store(true, std::memory_order_relaxed);
     }
     return static_cast<T*>(arena.data());
+  }
+
+  /// Gives every worker as much as the one that has most: which worker gets which block is chance, and a
+  /// worker that first meets a large one late would allocate late. Between regions only.
+  void level() {
+    if (!grew_.exchange(false, std::memory_order_relaxed)) return;
+    for (std::size_t slot = 0; slot < slots; ++slot) {
+      std::size_t most = 0;
+      for (std::size_t at = slots + slot; at < arenas_.size(); at += slots) most = std::max(most, arenas_[at].size());
+      for (std::size_t at = slots + slot; at < arenas_.size(); at += slots)
+        if (arenas_[at].size() < most) {
+          arenas_[at] = AlignedBytes();
+          arenas_[at] = AlignedBytes(most);
+        }
+    }
   }
 
   /// Memory that all workers read or write, set up by the caller of a region.
@@ -85,6 +103,7 @@ class Workspace {
 
  private:
   std::vector<AlignedBytes> arenas_;
+  std::atomic<bool> grew_{false};
 };
 
 }  // namespace espalier::detail
