@@ -61,7 +61,8 @@ struct Tiny {
   Linear<B> classifier;
 
   Tiny(B& b, Rng rng)
-      : conv1(b, 1, 8, {}, rng), conv2(b, 8, 6, {}, rng), conv3(b, 6, 8, {}, rng), bn1(b, 8), bn2(b, 6), bn3(b, 8), classifier(b, 8, 2, {}, rng) {}
+      : conv1(b, 1, 8, {}, rng), conv2(b, 8, 6, {}, rng), conv3(b, 6, 8, {}, rng),
+        bn1(b, 8), bn2(b, 6), bn3(b, 8), classifier(b, 8, 2, {}, rng) {}
 
   template <class Self, class Visit>
   static void members(Self& self, Visit&& visit) {
@@ -95,11 +96,13 @@ struct LeakyRelu {
 
   struct Forward {
     float slope;
-    template <class T> ESPALIER_HD void operator()(Index, T& y, const T& x) const { y = x > T{0} ? x : static_cast<T>(slope) * x; }
+    template <class T>
+    ESPALIER_HD void operator()(Index, T& y, const T& x) const { y = x > T{0} ? x : static_cast<T>(slope) * x; }
   };
   struct Backward {
     float slope;
-    template <class T> ESPALIER_HD void operator()(Index, T& dx, const T& x, const T& dy) const { dx = x > T{0} ? dy : static_cast<T>(slope) * dy; }
+    template <class T>
+    ESPALIER_HD void operator()(Index, T& dx, const T& x, const T& dy) const { dx = x > T{0} ? dy : static_cast<T>(slope) * dy; }
   };
 
   Shape shape(const Shapes& in) const { return in[0]; }
@@ -110,7 +113,8 @@ struct LeakyRelu {
     return y;
   }
   template <Backend B>
-  void backward(B& b, const Inputs<B>& in, const Tensor<B>&, const Saved<B>&, const Tensor<B>& dy, Gradients<B>& d) const {
+  void backward(B& b, const Inputs<B>& in, const Tensor<B>&, const Saved<B>&, const Tensor<B>& dy,
+                Gradients<B>& d) const {
     if (!d.wants(0)) return;
     auto dx = Tensor<B>::empty(b, in[0].shape());
     b.each(dx.count(), Backward{slope}, dx.data(), in[0].data(), dy.data());
@@ -195,7 +199,8 @@ TEST_CASE("prune a CNN: plan, mask, shrink, fine-tune, save, load, report") {
 
   // example-begin fine-tune
   auto slim = pruned;
-  TrainOptions<Sgd> gentle{.epochs = 1, .batch = 32, .schedule = {.value = 1e-3}, .normalise = options.normalise, .seed = 2};
+  const TrainOptions<Sgd> gentle{
+      .epochs = 1, .batch = 32, .schedule = {.value = 1e-3}, .normalise = options.normalise, .seed = 2};
   train(device, slim, images.train, gentle);
 
   auto scratch = pruned;                              // the control: the same architecture from new weights
@@ -217,7 +222,8 @@ TEST_CASE("prune a CNN: plan, mask, shrink, fine-tune, save, load, report") {
   // example-begin report
   const NetworkCost before = cost<EigenCpu>(net, input), after = cost<EigenCpu>(slim, input);
   const std::string table = to_text(cost_table(before, after), 90);
-  const LatencyStats slow = latency(device, net, input), fast = latency(device, slim, input);  // seconds: median, p95, spread
+  const LatencyStats slow = latency(device, net, input);              // seconds: median, p95, min, spread
+  const LatencyStats fast = latency(device, slim, input);
   const auto suspects = layers_not_faster(device, net, slim, input);  // fewer multiply-adds, and no less time
   // example-end report
   show("report", table);
@@ -260,7 +266,8 @@ TEST_CASE("prune a CNN: every amount and exception that the guide lists is accep
   std::string groups;
   // example-begin groups
   for (const ChannelGroup& group : channel_groups(device, net, input).groups)
-    groups += str(group.name, ": ", group.channels, " channels", group.frozen_because.empty() ? "" : ", stays: ", group.frozen_because, '\n');
+    groups += str(group.name, ": ", group.channels, " channels",
+                  group.frozen_because.empty() ? "" : ", stays: ", group.frozen_because, '\n');
   // example-end groups
   show("groups", groups);
 }
