@@ -53,7 +53,7 @@ inline std::string read_text(const std::string& path) {
 
 /// A VGG for 28x28 images that trains in a minute: six convolutions in three stages, batch norm.
 inline esp::models::VggConfig small_vgg(esp::Index in) {
-  return {.stages = {{16, 16}, {32, 32}, {64, 64}}, .head = esp::models::VggHead::linear, .in = in, .gamma = esp::Init::ones};
+  return {.stages = {{32, 32}, {64, 64}, {128, 128}}, .head = esp::models::VggHead::linear, .in = in, .gamma = esp::Init::ones};
 }
 
 /// f(a freshly initialised network of the named architecture, for images of this shape).
