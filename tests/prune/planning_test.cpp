@@ -147,6 +147,15 @@ TEST_CASE("Global removes exactly floor(n p) channels, whatever the floor, or sa
   }
 }
 
+TEST_CASE("a rounding error short of a whole number is that number") {
+  CHECK(10 * (1 - 0.9) < 1);  // in doubles
+  CHECK(kept(tower({10, 20}), FilterL1{.amount = Fraction{0.9}}) == List{1, 2});
+  CHECK(100 * 0.29 < 29);
+  Index total = 0;
+  for (const auto& list : removed(tower({60, 40}), FilterL1{.amount = Global{.remove = 0.29}, .keep_at_least = 1})) total += static_cast<Index>(list.size());
+  CHECK(total == 29);
+}
+
 TEST_CASE("a floor holds, and is no more than what there is") {
   const auto net = tower({3, 10});
   CHECK(kept(net, FilterL1{.amount = Fraction{0.9}, .keep_at_least = 2}) == List{2, 2});

@@ -59,7 +59,11 @@ Index kept_width(const ChannelGroup& group, Index wanted, const Structured<C>& p
   return keep;
 }
 
-inline Index width_after(Index channels, double remove) { return static_cast<Index>(static_cast<double>(channels) * (1 - remove)); }
+// floor(n share), where a product a rounding error below a whole number counts as that number:
+// in doubles 10 (1 - 0.9) is 0.99..., and nobody who removes 0.9 of 10 channels means to keep none.
+inline Index whole_part(Index n, double share) { return static_cast<Index>(std::floor(static_cast<double>(n) * share + 1e-9)); }
+
+inline Index width_after(Index channels, double remove) { return whole_part(channels, 1 - remove); }
 
 // The channels of the lowest scores; of equal scores the higher channel goes first, the lower stays.
 inline std::vector<Index> lowest(const std::vector<double>& scores, Index count) {
@@ -124,7 +128,7 @@ std::vector<std::vector<Index>> select_globally(const std::vector<ChannelGroup>&
     const double unit = amount.scale == Global::Scale::group_mean && sum > 0 ? sum / static_cast<double>(scores.size()) : 1;
     for (std::size_t i = 0; i < scores.size(); ++i) candidates.push_back({scores[i] / unit, g, static_cast<Index>(i)});
   }
-  const auto wanted = static_cast<std::size_t>(std::floor(static_cast<double>(candidates.size()) * amount.remove));
+  const auto wanted = static_cast<std::size_t>(whole_part(static_cast<Index>(candidates.size()), amount.remove));
   std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
     return a.score != b.score ? a.score < b.score : std::tie(b.group, b.channel) < std::tie(a.group, a.channel);
   });

@@ -15,8 +15,9 @@
 
 namespace espalier {
 
-/// Of every group, this fraction of the channels is removed: floor(n (1 - remove)) stay, computed in
-/// double (Li et al. 2017's reference). A fraction p of all channels removes about 1 - (1 - p)^2 of the weights.
+/// Of every group, this fraction of the channels is removed: floor(n (1 - remove)) stay, as in Li et
+/// al. 2017's reference; but where its doubles fall a rounding error short of a whole number (0.9 of
+/// 10), that number counts. A fraction p of all channels removes about 1 - (1 - p)^2 of the weights.
 struct Fraction {
   double remove = 0.5;
   bool operator==(const Fraction&) const = default;
