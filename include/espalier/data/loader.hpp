@@ -179,6 +179,7 @@ class Loader {
     if (ready_.empty()) std::rethrow_exception(failure_);  // after every batch made before it
     held_ = ready_.front();
     ready_.erase(ready_.begin());
+    changed_.notify_all();  // there is room now: a producer that looked before must look again
     return held_;
   }
 
