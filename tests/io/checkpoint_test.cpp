@@ -127,9 +127,10 @@ TEST_CASE("masks are part of a checkpoint: dead weights stay dead after a resume
   const ScratchFolder folder;
   const Checkpointer checkpoints{.folder = folder.path()};
   Run first, second;
-  HostTensor mask{first.net.head.weight.outside_shape(), std::vector<float>(static_cast<std::size_t>(first.net.head.weight.value.count()), 1.0f)};
-  mask.values[4] = mask.values[11] = 0;
-  first.trainer.optimizer().set_mask(first.b, first.net, "head.weight", mask);
+  MaskPart part = MaskPart::ones("head.weight", first.net.head.weight.outside_shape());
+  part.kill(4);
+  part.kill(11);
+  first.trainer.optimizer().set_mask(first.b, first.net, Mask({part}));
   first.trainer.run(NoObserver{}, checkpoints, after(5));
   checkpoints.resume(second.trainer);
   second.trainer.run();

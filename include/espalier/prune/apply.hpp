@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include <espalier/nn/mask.hpp>
 #include <espalier/prune/channel_groups.hpp>
 #include <espalier/prune/plan.hpp>
 
@@ -80,12 +81,24 @@ inline HostTensor without(const HostTensor& t, int axis, const std::vector<bool>
   return kept;
 }
 
-inline void silence(HostTensor& t, int axis, const std::vector<bool>& removed) {
+// f(flat index) for every element of the marked slices.
+template <class F>
+void for_each_marked(const Shape& shape, int axis, const std::vector<bool>& marked, F f) {
   Index inner = 1;
-  for (int i = axis + 1; i < t.shape.rank(); ++i) inner *= t.shape[i];
-  const Index extent = t.shape[axis];
-  for (std::size_t i = 0; i < t.values.size(); ++i)
-    if (removed[static_cast<std::size_t>(static_cast<Index>(i) / inner % extent)]) t.values[i] = 0;
+  for (int i = axis + 1; i < shape.rank(); ++i) inner *= shape[i];
+  const Index extent = shape[axis];
+  for (Index i = 0; i < shape.count(); ++i)
+    if (marked[static_cast<std::size_t>(i / inner % extent)]) f(i);
+}
+
+inline void silence(HostTensor& t, int axis, const std::vector<bool>& removed) {
+  for_each_marked(t.shape, axis, removed, [&](Index i) { t.values[static_cast<std::size_t>(i)] = 0; });
+}
+
+// The slices that a mask silences: everything that writes, scales or shifts a planned channel.
+template <Backend B, Module M>
+PlannedSlices silenced_slices(const M& net, const Plan& plan) {
+  return slices_of<B>(net, plan, [](ChannelRole role) { return role != ChannelRole::reader && role != ChannelRole::statistic; });
 }
 
 }  // namespace detail
@@ -96,7 +109,7 @@ inline void silence(HostTensor& t, int axis, const std::vector<bool>& removed) {
 /// Throws PlanError if the plan does not fit the network.
 template <Backend B, Module M>
 M mask(B& b, const M& net, const Plan& plan) {
-  const auto dead = detail::slices_of<B>(net, plan, [](ChannelRole role) { return role != ChannelRole::reader && role != ChannelRole::statistic; });
+  const auto dead = detail::silenced_slices<B>(net, plan);
   M masked = net;
   for_each_parameter(masked, [&](const std::string& path, auto& p) {
     const auto found = dead.of.find(path);
@@ -107,6 +120,23 @@ M mask(B& b, const M& net, const Plan& plan) {
     p.has_gradient = false;
   });
   return masked;
+}
+
+/// What mask() sets to zero, as a Mask for the optimiser: training under it is training the shrunk network.
+/// It names exactly the parameters that the plan touches, biases and normalisations among them.
+/// Throws PlanError if the plan does not fit the network.
+template <Backend B, Module M>
+Mask mask_of(const M& net, const Plan& plan) {
+  const auto dead = detail::silenced_slices<B>(net, plan);
+  std::vector<MaskPart> parts;
+  for_each_parameter(net, [&](const std::string& path, const auto& p) {
+    const auto found = dead.of.find(path);
+    if (found == dead.of.end()) return;
+    parts.push_back(MaskPart::ones(path, p.outside_shape()));
+    for (const auto& [axis, removed] : found->second)
+      detail::for_each_marked(p.outside_shape(), axis, removed, [&](Index i) { parts.back().kill(i); });
+  });
+  return Mask(std::move(parts));
 }
 
 /// A network of the same type with the planned channels cut out of every tensor that writes, scales,

@@ -54,8 +54,9 @@ struct Resumed {
 struct Never {
   bool operator()() const { return false; }
 };
-/// Observes nothing. An observer has any of step(const StepMetrics&), epoch(const EpochMetrics&) and
-/// resumed(const Resumed&); what it does changes no number.
+/// Observes nothing. An observer has any of step(const StepMetrics&), epoch(const EpochMetrics&),
+/// resumed(const Resumed&) and gradients(B&, const M&), which sees the network between a backward pass and
+/// the update; what it does changes no number.
 struct NoObserver {};
 /// Keeps nothing; the form of what io/checkpoint.hpp has.
 struct NoCheckpoints {
@@ -87,14 +88,25 @@ class Trainer {
   static constexpr auto moments = O::moments;
   Step step() const { return step_; }
   bool finished() const { return step_.epoch() >= options_.epochs; }
+  Index iterations_in_all() const { return options_.epochs * step_.epoch_length; }
   const std::vector<EpochMetrics>& history() const { return history_; }
   OptimizerRun<O, B>& optimizer() { return run_; }
+  const OptimizerRun<O, B>& optimizer() const { return run_; }
+
+  /// From now on the dead weights are exactly zero after every step, with their moments; a checkpoint carries the mask.
+  /// Throws StaleState if the mask does not fit the network.
+  void set_mask(const Mask& mask) { run_.set_mask(b_, net_, mask); }
 
   /// Runs to the end, or until `stop()` is true between two batches; then what `checkpoints` keeps is up to date.
   /// Throws Diverged when the loss is not finite, naming the first tensor that is not, the step and the last good checkpoint.
   template <class Observer = NoObserver, class Checkpoints = NoCheckpoints, class Stop = Never>
   TrainResult run(Observer&& observer = {}, Checkpoints&& checkpoints = {}, Stop&& stop = {}) {
-    while (!finished()) {
+    return run_to(iterations_in_all(), observer, checkpoints, stop);
+  }
+  /// The same, but only until `iteration` steps are done in all: papers that count in iterations end within an epoch.
+  template <class Observer = NoObserver, class Checkpoints = NoCheckpoints, class Stop = Never>
+  TrainResult run_to(Index iteration, Observer&& observer = {}, Checkpoints&& checkpoints = {}, Stop&& stop = {}) {
+    while (step_.iteration < std::min(iteration, iterations_in_all())) {
       if (stop()) {
         checkpoints.save(*this);
         tape_.clear();
@@ -130,17 +142,19 @@ class Trainer {
   /// Continues from a state and the network that belonged to it. Throws StaleState if they do not fit this
   /// run; nothing is changed then.
   void restore(const TrainerState& state, M net) {
-    if (state.step.epoch_length != step_.epoch_length)
-      throw StaleState(str("training state: found ", state.step.epoch_length, " batches an epoch, needed ", step_.epoch_length, "; it belongs to other data or another batch size"));
+    check_place(state);
     OptimizerRun<O, B> run(options_.optimizer, b_, net, {options_.clip_norm});
     run.import_state(b_, state.optimizer);
-    loader_.seek(state.sampler);
-    net_ = std::move(net);
-    run_ = std::move(run);
-    tape_.dropout() = Rng::from_state(state.dropout);
-    step_ = state.step;
-    so_far_ = state.epoch;
-    history_ = state.history;
+    continue_from(state, std::move(net), std::move(run));
+  }
+
+  /// Goes back to the place of a state in schedule, data order and dropout, with the network given, no mask and an
+  /// optimiser that starts anew, whatever moments the state holds: what a lottery ticket's rewinding asks for.
+  /// Throws StaleState as restore() does.
+  void rewind(const TrainerState& state, M net) {
+    check_place(state);
+    OptimizerRun<O, B> run(options_.optimizer, b_, net, {options_.clip_norm});
+    continue_from(state, std::move(net), std::move(run));
   }
 
  private:
@@ -151,6 +165,20 @@ class Trainer {
   static data::LoaderSettings loader_settings(const TrainOptions<O, S, L>& o) {
     return {.batch = o.batch, .order = data::Order::shuffled, .last = o.drop_last ? data::LastBatch::drop : data::LastBatch::keep,
             .normalise = o.normalise, .augment = o.augment, .seed = o.seed, .prefetch = o.prefetch};
+  }
+
+  void check_place(const TrainerState& state) const {
+    if (state.step.epoch_length != step_.epoch_length)
+      throw StaleState(str("training state: found ", state.step.epoch_length, " batches an epoch, needed ", step_.epoch_length, "; it belongs to other data or another batch size"));
+  }
+  void continue_from(const TrainerState& state, M net, OptimizerRun<O, B> run) {
+    loader_.seek(state.sampler);
+    net_ = std::move(net);
+    run_ = std::move(run);
+    tape_.dropout() = Rng::from_state(state.dropout);
+    step_ = state.step;
+    so_far_ = state.epoch;
+    history_ = state.history;
   }
 
   template <class Observer, class Checkpoints>
@@ -167,6 +195,7 @@ class Trainer {
     host_logits_.resize(static_cast<std::size_t>(logits.value().count()));
     b_.download(logits.value().data(), std::span<typename B::Scalar>(host_logits_));
     const Index correct = correct_rows(std::span<const typename B::Scalar>(host_logits_), std::span<const std::int32_t>(batch->labels));
+    if constexpr (requires { observer.gradients(b_, std::as_const(net_)); }) observer.gradients(b_, std::as_const(net_));
     run_.step(b_, net_, rate);
     ++step_.iteration;
     so_far_.loss_sum += value * static_cast<double>(batch->count);

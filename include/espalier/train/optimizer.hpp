@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,7 +16,7 @@
 
 #include <espalier/autograd/parameter.hpp>
 #include <espalier/config.hpp>
-#include <espalier/nn/module.hpp>
+#include <espalier/nn/mask.hpp>
 #include <espalier/train/policy.hpp>
 
 namespace espalier {
@@ -35,11 +36,11 @@ concept Optimizer = std::regular<O> && requires(const O& o) {
   o.template rule<float>(0.1, Index{1});
 };
 
-/// What a checkpoint keeps of an optimiser: moments named "<moment>/<path>" and masks named "<path>" in
-/// the outside layout, and the number of updates of each parameter.
+/// What a checkpoint keeps of an optimiser: moments named "<moment>/<path>" in the outside layout, the
+/// mask, and the number of updates of each parameter.
 struct OptimizerState {
   std::vector<std::pair<std::string, HostTensor>> tensors;
-  std::vector<std::pair<std::string, HostTensor>> masks;  // of the parameters that have one
+  Mask mask;
   std::vector<std::pair<std::string, Index>> updates;
   bool operator==(const OptimizerState&) const = default;
 };
@@ -52,7 +53,7 @@ struct OptimizerOptions {
 
 namespace detail {
 
-// One fused update. Arguments: weight, gradient, [mask of zeros and ones,] moments. A weight where the mask
+// One fused update. Arguments: weight, gradient, [mask: 0 or 1,] moments. A weight where the mask
 // is 0, and everything that belongs to the weight, is exactly zero afterwards.
 template <class T, class Rule>
 struct FusedUpdate {
@@ -81,11 +82,11 @@ struct Square {
   template <class T> ESPALIER_HD T operator()(Index, const T& x) const { return x * x; }
 };
 struct SquareIfAlive {
-  template <class T> ESPALIER_HD T operator()(Index, const T& x, const T& mask) const { return mask == T{0} ? T{0} : x * x; }
+  template <class T> ESPALIER_HD T operator()(Index, const T& x, const std::uint8_t& mask) const { return mask == 0 ? T{0} : x * x; }
 };
 struct ZeroWhereMasked {
-  template <class T> ESPALIER_HD void operator()(Index, T& x, const T& mask) const {
-    if (mask == T{0}) x = T{0};
+  template <class T> ESPALIER_HD void operator()(Index, T& x, const std::uint8_t& mask) const {
+    if (mask == 0) x = T{0};
   }
 };
 
@@ -128,36 +129,33 @@ class OptimizerRun {
     });
   }
 
-  /// From now on the weights where `mask` (outside layout) is 0 are zero, with their gradients and moments,
-  /// after every step; they are zeroed at once. Throws StaleState for an unknown path or another shape.
+  /// From now on the weights that are dead in `mask` are exactly zero, with their gradients and moments, after
+  /// every step; they are zeroed at once. It takes the place of the mask before it, whole.
+  /// Throws StaleState, and changes nothing, for an unknown path or another shape.
   template <Module M>
-  void set_mask(B& b, M& net, std::string_view path, const HostTensor& mask) {
+  void set_mask(B& b, M& net, Mask mask) {
     check(net);
+    check_fits(mask, net);
     std::size_t next = 0;
-    bool found = false;
-    for_each_parameter(net, [&](const std::string& name, Parameter<B>& p) {
+    for_each_parameter(net, [&](const std::string& path, Parameter<B>& p) {
       Slot& slot = slots_[next++];
-      if (name != path) return;
-      found = true;
-      if (mask.shape != p.outside_shape())
-        throw StaleState(str("the mask of '", path, "': found shape ", mask.shape, ", needed ", p.outside_shape(), "; make the mask from this network"));
-      HostTensor zeros_and_ones = mask;
-      for (float& m : zeros_and_ones.values) m = m == 0 ? 0.0f : 1.0f;
-      slot.mask = from_host(b, zeros_and_ones, p.layout);
-      const auto zero = [&](Tensor<B>& t) { b.each(t.count(), detail::ZeroWhereMasked{}, t.data(), std::as_const(*slot.mask).data()); };
+      slot.alive = on_device(b, mask, path, slot);
+      if (!slot.alive) return;
+      const auto zero = [&](Tensor<B>& t) { b.each(t.count(), detail::ZeroWhereMasked{}, t.data(), std::as_const(*slot.alive).data()); };
       zero(p.value);
       if (p.has_gradient) zero(p.gradient);
       for (auto& moment : slot.moments) zero(moment);
     });
-    if (!found) throw StaleState(str("a mask for '", path, "': found no parameter of that path; print the paths of the network"));
+    mask_ = std::move(mask);
   }
+  const Mask& mask() const { return mask_; }
 
   OptimizerState export_state(B& b) const {
     OptimizerState state;
+    state.mask = mask_;
     for (const Slot& slot : slots_) {
       for (std::size_t k = 0; k < moment_count; ++k)
         state.tensors.emplace_back(str(O::moments[k], '/', slot.path), to_host(b, slot.moments[k], slot.layout));
-      if (slot.mask) state.masks.emplace_back(slot.path, to_host(b, *slot.mask, slot.layout));
       state.updates.emplace_back(slot.path, slot.updates);
     }
     return state;
@@ -180,16 +178,13 @@ class OptimizerRun {
           throw StaleState(str("optimiser state '", name, "': found shape ", tensor.shape, ", needed ", outside(slots[i].shape, slots[i].layout), "; the network has changed since it was saved"));
         slots[i].moments[k] = from_host(b, tensor, slots[i].layout);
       }
-      slots[i].mask.reset();
     }
-    for (const auto& [path, mask] : state.masks) {
-      const std::string& wanted = path;
-      const auto slot = std::find_if(slots.begin(), slots.end(), [&](const Slot& s) { return s.path == wanted; });
-      if (slot == slots.end() || mask.shape != outside(slot->shape, slot->layout))
-        throw StaleState(str("optimiser state: found a mask of shape ", mask.shape, " for '", path, "', which the network does not hold in that shape; it has changed since the state was saved"));
-      slot->mask = from_host(b, mask, slot->layout);
-    }
+    for (const MaskPart& part : state.mask.parts())
+      if (std::none_of(slots.begin(), slots.end(), [&](const Slot& s) { return s.path == part.path && outside(s.shape, s.layout) == part.shape; }))
+        throw StaleState(str("optimiser state: found a mask of shape ", part.shape, " for '", part.path, "', which the network does not hold in that shape; it has changed since the state was saved"));
+    for (Slot& slot : slots) slot.alive = on_device(b, state.mask, slot.path, slot);
     slots_ = std::move(slots);
+    mask_ = state.mask;
   }
 
  private:
@@ -198,9 +193,18 @@ class OptimizerRun {
     Shape shape;  // inside
     Layout layout;
     std::array<Tensor<B>, moment_count> moments;
-    std::optional<Tensor<B>> mask;
+    std::optional<Tensor<B, std::uint8_t>> alive;  // a byte a weight, inside layout; none if all live
     Index updates;
   };
+
+  static std::optional<Tensor<B, std::uint8_t>> on_device(B& b, const Mask& mask, const std::string& path, const Slot& slot) {
+    const MaskPart* part = mask.find(path);
+    if (part == nullptr) return {};
+    const std::vector<std::uint8_t> bits = part->unpacked();
+    std::vector<std::uint8_t> inside(bits.size());
+    detail::relayout(std::span<const std::uint8_t>(bits), std::span<std::uint8_t>(inside), slot.shape, slot.layout, false);
+    return Tensor<B, std::uint8_t>::from(b, slot.shape, inside);
+  }
 
   // A network whose parameters lie where they lay when their paths were checked need not be named again.
   template <Module M>
@@ -235,8 +239,8 @@ class OptimizerRun {
   template <class Rule, std::size_t... K>
   static void update(B& b, Slot& slot, Parameter<B>& p, const Rule& rule, T scale, std::index_sequence<K...>) {
     const Index n = p.value.count();
-    if (slot.mask)
-      b.each(n, detail::MaskedUpdate<T, Rule>{rule, scale}, p.value.data(), p.gradient.data(), std::as_const(*slot.mask).data(), slot.moments[K].data()...);
+    if (slot.alive)
+      b.each(n, detail::MaskedUpdate<T, Rule>{rule, scale}, p.value.data(), p.gradient.data(), std::as_const(*slot.alive).data(), slot.moments[K].data()...);
     else
       b.each(n, detail::FusedUpdate<T, Rule>{rule, scale}, p.value.data(), std::as_const(p.gradient).data(), slot.moments[K].data()...);
   }
@@ -250,7 +254,7 @@ class OptimizerRun {
     for_each_unnamed_parameter(std::as_const(net), [&](const Parameter<B>& p) {
       const Slot& slot = slots_[next++];
       if (!p.has_gradient) return;
-      if (slot.mask) b.sum(p.gradient.count(), detail::SquareIfAlive{}, squares_.data() + used++, p.gradient.data(), slot.mask->data());
+      if (slot.alive) b.sum(p.gradient.count(), detail::SquareIfAlive{}, squares_.data() + used++, p.gradient.data(), std::as_const(*slot.alive).data());
       else b.sum(p.gradient.count(), detail::Square{}, squares_.data() + used++, p.gradient.data());
     });
     host_squares_.resize(static_cast<std::size_t>(used));
@@ -263,6 +267,7 @@ class OptimizerRun {
   O policy_;
   OptimizerOptions options_;
   std::vector<Slot> slots_;
+  Mask mask_;
   std::vector<const Parameter<B>*> checked_;
   Tensor<B> squares_{};
   std::vector<T> host_squares_;

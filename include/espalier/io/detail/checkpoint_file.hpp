@@ -9,6 +9,7 @@
 
 #include <espalier/config.hpp>
 #include <espalier/io/checksum.hpp>
+#include <espalier/io/detail/mask_tensors.hpp>
 #include <espalier/io/detail/members.hpp>
 #include <espalier/train/loop.hpp>
 
@@ -94,8 +95,8 @@ TrainerState trainer_state(const Json& j, const SafetensorsFile& file, const std
       const std::string name = str(moment, '/', path);
       s.optimizer.tensors.emplace_back(name, host_tensor(file, "opt/" + name));
     }
-    if (file.find("mask/" + path) != nullptr) s.optimizer.masks.emplace_back(path, host_tensor(file, "mask/" + path));
   }
+  if (const Json* mask = j.find("mask")) s.optimizer.mask = mask_from(file, *mask, "mask/");
   return s;
 }
 
@@ -103,9 +104,10 @@ TrainerState trainer_state(const Json& j, const SafetensorsFile& file, const std
 struct ChecksummingWriter {
   SafetensorsWriter file;
   Json sums = Json::object();
-  void add(const std::string& name, std::span<const Index> shape, std::span<const float> values) {
+  template <class T>
+  void add(const std::string& name, std::span<const Index> shape, std::span<const T> values) {
     file.add(name, shape, values);
-    sums[name] = checksum_of(name, dtype_name(Dtype::f32), shape, std::as_bytes(values));
+    sums[name] = checksum_of(name, dtype_name(std::is_same_v<T, float> ? Dtype::f32 : Dtype::u8), shape, std::as_bytes(values));
   }
 };
 
@@ -116,9 +118,9 @@ SafetensorsWriter checkpoint_of(const T& trainer) {
   const TrainerState state = trainer.state();
   const Json extents = add_members(writer, trainer.device(), trainer.net(), "param/", "buffer/");
   for (const auto& [name, tensor] : state.optimizer.tensors) writer.add("opt/" + name, tensor.shape.extents(), std::span<const float>(tensor.values));
-  for (const auto& [path, tensor] : state.optimizer.masks) writer.add("mask/" + path, tensor.shape.extents(), std::span<const float>(tensor.values));
 
   Json j = Json::object();
+  if (!state.optimizer.mask.empty()) j["mask"] = add_mask(writer, state.optimizer.mask, "mask/");
   j["format"] = checkpoint_format;
   j["version"] = ESPALIER_VERSION;
   j["configuration"] = configuration(trainer.options());
