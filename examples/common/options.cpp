@@ -77,6 +77,18 @@ std::optional<Options> parse(int argc, char** argv, const Program& program) {
     app.add_flag("--force", o.force, "replace an older run in --out");
     app.add_flag("--check", o.check, "exit with 4 if a claim does not hold");
   }
+  if (program.rounds) {
+    app.add_option("--iterations", o.iterations, "optimiser steps of each training")->check(CLI::Range(1L, 100000000L));
+    app.add_option("--rounds", o.rounds, "how often weights are removed")->check(CLI::Range(0L, 1000L));
+    app.add_option("--seeds", o.seeds, "this many seeds, from --seed on, side by side")->check(CLI::Range(1L, 1000L));
+  }
+  if (program.tickets) {
+    app.add_option("--rewind", o.rewind, "rewind to this step; default: the protocol's")->check(CLI::Range(0L, 100000000L));
+    app.add_option("--reinitialised", o.reinitialised, "re-initialisations that each compared ticket meets")->check(CLI::Range(0L, 100L));
+    app.add_option("--ticket", o.ticket, "train this ticket again instead of finding one");
+    app.add_flag("--structured", o.structured, "also a structured ticket: half of the filters, rewound and shrunk");
+  }
+  if (program.sparsities) app.add_option("--sparsity", o.sparsities, "share of weights to remove; may be repeated")->check(CLI::Range(0.0, 1.0));
   app.add_flag("--json", o.json, "print one JSON object on standard output");
   app.add_flag("--quiet", o.quiet, "no progress on standard error");
   std::map<std::string, espalier::ColorMode> colors{

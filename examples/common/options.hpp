@@ -18,6 +18,11 @@ struct Options {
   int threads = 0;
   std::optional<long> epochs, fine_tune_epochs, batch, train_images;
   std::optional<double> lr, fraction;
+  std::optional<long> iterations, rounds, seeds, rewind, reinitialised;
+  std::string ticket;
+  std::vector<double> sparsities;
+  std::uint64_t held_out_by = 0;  // the seed that validation images are drawn by; 0: the first seed
+  bool structured = false;
   bool quick = false, dry_run = false, json = false, quiet = false, resume = false, force = false, check = false;
   espalier::ColorMode color = espalier::ColorMode::automatic;
 };
@@ -30,6 +35,9 @@ struct Program {
   std::vector<std::string> archs{};    // permitted values of --arch, the default first; empty: no --arch
   std::vector<std::string> variants{}; // of --variant, the default first
   bool trains = true;                  // takes --epochs, --lr, --out, ...
+  bool rounds = false;                 // trains in rounds, several seeds side by side: --rounds, --iterations, --seeds
+  bool tickets = false;                // takes --ticket, --rewind, --reinitialised, --structured
+  bool sparsities = false;             // takes --sparsity
 };
 
 /// Reads the command line; nullopt if it asked for --help or --version, which have been printed.

@@ -103,6 +103,7 @@ class Session {
   const std::string& folder() const { return folder_; }
   std::string path(const std::string& file) const { return folder_ + "/" + file; }
   esp::Progress& progress() { return progress_; }
+  const esp::StopSignal& stop() const { return stop_; }
   const Options& options() const { return options_; }
 
   /// Trains a network and evaluates it after every epoch. Stops cleanly on Ctrl-C: a checkpoint is kept

@@ -117,7 +117,7 @@ class Trainer {
       checkpoints.after_step(*this);
     }
     tape_.clear();
-    checkpoints.save(*this);
+    if (finished()) checkpoints.save(*this);
     return {history_, step_, false};
   }
 

@@ -111,6 +111,14 @@ struct ChecksummingWriter {
   }
 };
 
+/// Adds the JSON, the checksums of all tensors, and the checksum of both.
+inline void seal(ChecksummingWriter& writer, const Json& j) {
+  const std::string state_text = j.dump(), sums_text = writer.sums.dump();
+  writer.file.metadata(state_key, state_text);
+  writer.file.metadata(sums_key, sums_text);
+  writer.file.metadata(sum_of_both_key, checksum(std::as_bytes(std::span<const char>(state_text + sums_text))));
+}
+
 /// Everything of a trainer, ready to be written.
 template <class T>
 SafetensorsWriter checkpoint_of(const T& trainer) {
@@ -130,10 +138,7 @@ SafetensorsWriter checkpoint_of(const T& trainer) {
   const Json scalars = to_json(state);
   for (const auto& [key, value] : scalars.members()) j[key] = value;
 
-  const std::string state_text = j.dump(), sums_text = writer.sums.dump();
-  writer.file.metadata(state_key, state_text);
-  writer.file.metadata(sums_key, sums_text);
-  writer.file.metadata(sum_of_both_key, checksum(std::as_bytes(std::span<const char>(state_text + sums_text))));
+  seal(writer, j);
   return std::move(writer.file);
 }
 

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <doctest/doctest.h>
+
+#include <espalier/backend/reference.hpp>
+#include <espalier/io/checkpoint.hpp>
+#include <espalier/prune/gradual.hpp>
+#include <espalier/prune/sparsity_schedule.hpp>
+#include <espalier/prune/unstructured.hpp>
+
+#include "io/scratch.hpp"
+#include "train/toys.hpp"
+
+using namespace espalier;
+using test::content;
+using B = Reference;
+using Net = test::ToyNet<B>;
+
+namespace {
+
+TrainOptions<Sgd, Constant> options() {
+  return {.epochs = 4, .batch = 8, .schedule = {.value = 0.02}, .normalise = test::toy_channels(), .seed = 4};
+}
+const data::ImageSet& images() {
+  static const data::ImageSet set = test::toy_images(64, 1);
+  return set;
+}
+GradualPruning<GlobalMagnitude, CubicSparsity> policy() {
+  return {.decide = {.ignore = {"head"}, .keep_at_least = 1}, .sparsity = {.from = 0.2, .to = 0.8, .begin = iterations(4), .end = iterations(24)},
+          .begin = iterations(4), .end = iterations(24), .every = iterations(5)};
+}
+
+// The density after every step, as the network itself shows it.
+struct Zeros {
+  std::vector<Index> zeros;
+  void gradients(B& b, const Net& net) {
+    const HostTensor w = to_host(b, net.conv.weight);
+    zeros.push_back(std::count(w.values.begin(), w.values.end(), 0.0f));
+  }
+};
+
+}  // namespace
+
+TEST_CASE("weights go at begin, begin + every, ... end, as many as the cubic says, and never come back") {
+  B b;
+  Net net(b, Rng(3));
+  Zeros seen;
+  const auto [mask, result] = prune_gradually(b, net, images(), options(), policy(), seen);
+  REQUIRE(seen.zeros.size() == 32);
+  CHECK(result.step.iteration == 32);
+  // 54 weights. AGP (Zhu & Gupta 2017): s(t) = 0.8 - 0.6 (1 - (t - 4) / 20)^3 at t = 4, 9, 14, 19, 24.
+  const std::map<Index, Index> dead_from{{0, 0}, {4, 11}, {9, 30}, {14, 39}, {19, 43}, {24, 43}};
+  for (Index step = 0; step < 32; ++step) {
+    const Index dead = std::prev(dead_from.upper_bound(step))->second;
+    CAPTURE(step);
+    CHECK(seen.zeros[static_cast<std::size_t>(step)] == dead);
+  }
+  CHECK(mask.find("conv.weight")->survivors() == 11);
+  const HostTensor w = to_host(b, net.conv.weight);
+  for (Index i = 0; i < 54; ++i) CHECK((w.values[static_cast<std::size_t>(i)] != 0) == mask.find("conv.weight")->alive(i));
+}
+
+TEST_CASE("gradual pruning resumed from a checkpoint ends with the bytes of an uninterrupted run") {
+  B b;
+  Net whole(b, Rng(3));
+  const auto [mask, result] = prune_gradually(b, whole, images(), options(), policy());
+  for (const Index at : {Index{3}, Index{9}, Index{17}}) {
+    const test::ScratchFolder folder;
+    const Checkpointer checkpoints{.folder = folder.path()};
+    Net first(b, Rng(3)), second(b, Rng(5));
+    Index steps = 0;
+    const auto [half, stopped] = prune_gradually(b, first, images(), options(), policy(), NoObserver{}, checkpoints, [&] { return steps++ == at; });
+    CHECK(stopped.stopped);
+    const auto [other, resumed] = prune_gradually(b, second, images(), options(), policy(), NoObserver{}, checkpoints);
+    CHECK(other == mask);
+    CHECK(content(b, second) == content(b, whole));
+  }
+}
+
+TEST_CASE("an amount beside the schedule, and times out of order, are refused") {
+  B b;
+  Net net(b, Rng(3));
+  auto both = policy();
+  both.decide.remove = 0.2;
+  CHECK_THROWS_AS(prune_gradually(b, net, images(), options(), both), PolicyError);
+  auto backwards = policy();
+  backwards.every = iterations(0);
+  CHECK_THROWS_AS(prune_gradually(b, net, images(), options(), backwards), PolicyError);
+}
