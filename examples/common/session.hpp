@@ -56,9 +56,9 @@ inline Images load_images(const Options& o, Parts parts = Parts::train_and_test)
     images.source = o.data;
   } else {
     const auto folder = data::find_fashion_mnist(o.data);
-    sets = data::fashion_mnist(folder.path);
+    sets = data::mnist_or_fashion_mnist(folder.path);
     images.normalise = data::measured_channels(sets.train);
-    images.name = o.data.empty() ? "Fashion-MNIST" : "IDX images (MNIST form)";
+    images.name = sets.train.name.substr(0, sets.train.name.rfind(' '));  // without "train"
     images.source = esp::str(folder.path, " (", folder.reason, ")");
   }
   images.train = std::move(sets.train);

@@ -55,6 +55,7 @@ TEST_CASE("the four files are found plain or packed, dashed or dotted") {
   const TrainTest sets = fashion_mnist(folder.path());
   CHECK(sets.train.count == 3);
   CHECK(sets.train.pixels == std::vector<std::uint8_t>(12, 9));
+  CHECK(mnist_or_fashion_mnist(folder.path()).train.name == "IDX images train");  // three images are of neither
   CHECK(sets.test.labels == std::vector<std::int32_t>{4});
   CHECK(sets.train.name == "Fashion-MNIST train");
   CHECK(sets.test.source == folder.path());
@@ -103,6 +104,7 @@ TEST_CASE("the real MNIST has the class counts, mean and deviation that are publ
   CHECK(std::abs(mean - 0.13066) < 5e-6);
   CHECK(std::abs(deviation - 0.30811) < 5e-6);
   CHECK(mnist(folder->parent_path()).test == mnist(*folder).test);
+  CHECK(mnist_or_fashion_mnist(*folder).train == sets.train);
   CHECK_REFUSED(DataError, "another data set", fashion_mnist(*folder));
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -21,8 +22,8 @@ namespace detail {
 struct IdxCollection {
   std::string_view name;
   std::string_view remedy;
-  bool balanced;  // 6,000 training images in each class: Fashion-MNIST is, MNIST is not
-  std::vector<std::string> class_names;
+  std::optional<bool> balanced{};  // 6,000 training images in each class: Fashion-MNIST is, MNIST is not
+  std::vector<std::string> class_names{};
 };
 
 inline IdxCollection mnist_collection() {
@@ -65,20 +66,27 @@ inline ImageSet idx_part(const std::string& folder, std::string_view part, std::
   return set;
 }
 
+inline std::string idx_folder(const std::string& option) {
+  return folder_holding(option, {"", "mnist", "fashion-mnist", "MNIST/raw", "FashionMNIST/raw"},
+                        {"train-images-idx3-ubyte.gz", "train-images-idx3-ubyte", "train-images.idx3-ubyte.gz",
+                         "train-images.idx3-ubyte"});
+}
+
+inline bool is_balanced(const ImageSet& set) {
+  const auto counts = set.class_counts();
+  return std::all_of(counts.begin(), counts.end(), [&](Index n) { return n == counts[0]; });
+}
+
 inline TrainTest idx_collection(const std::string& option, const IdxCollection& collection) {
-  const std::string folder = folder_holding(option, {"", "mnist", "fashion-mnist", "MNIST/raw", "FashionMNIST/raw"},
-                                            {"train-images-idx3-ubyte.gz", "train-images-idx3-ubyte",
-                                             "train-images.idx3-ubyte.gz", "train-images.idx3-ubyte"});
+  const std::string folder = idx_folder(option);
   TrainTest sets{idx_part(folder, "train", "train", collection), idx_part(folder, "t10k", "test", collection)};
   if (sets.train.shape() != sets.test.shape()) {
     throw DataError(str(folder, ": training images are ", sets.train.h, " x ", sets.train.w, ", test images ",
                         sets.test.h, " x ", sets.test.w, ", needed one size; the files do not belong together"));
   }
-  const auto counts = sets.train.class_counts();
-  const bool balanced = std::all_of(counts.begin(), counts.end(), [&](Index n) { return n == counts[0]; });
-  if (sets.train.count == 60000 && balanced != collection.balanced) {
-    throw DataError(str(folder, ": found ", counts[0], " training images of class 0, needed ",
-                        collection.balanced ? 6000 : 5923, " for ", collection.name,
+  if (sets.train.count == 60000 && collection.balanced && is_balanced(sets.train) != *collection.balanced) {
+    throw DataError(str(folder, ": found ", sets.train.class_counts()[0], " training images of class 0, needed ",
+                        *collection.balanced ? 6000 : 5923, " for ", collection.name,
                         "; these files, of the same names, are of another data set: name the right folder"));
   }
   return sets;
@@ -97,6 +105,16 @@ inline TrainTest mnist(const std::string& folder) { return detail::idx_collectio
 /// algorithms", 2017.
 inline TrainTest fashion_mnist(const std::string& folder) {
   return detail::idx_collection(folder, detail::fashion_mnist_collection());
+}
+
+/// Reads whichever of the two the folder holds. Their files have the same names; the labels tell them apart: of 60,000,
+/// Fashion-MNIST has 6,000 of each class, MNIST 5,923 of the first. The set's name says which it is, or "IDX images".
+/// **Throws** IoError or DataError naming file, cause and remedy.
+inline TrainTest mnist_or_fashion_mnist(const std::string& folder) {
+  TrainTest sets = detail::idx_collection(folder, {.name = "IDX images", .remedy = detail::mnist_collection().remedy});
+  if (sets.train.count != 60000) return sets;
+  if (detail::is_balanced(sets.train)) return fashion_mnist(folder);
+  return sets.train.class_counts()[0] == 5923 ? mnist(folder) : sets;
 }
 
 /// The folder that --data names, else the one of Debian's package. **Throws** IoError with the remedy.
