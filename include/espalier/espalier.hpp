@@ -21,6 +21,8 @@
 #include <espalier/op/gelu.hpp>
 #include <espalier/op/loss.hpp>
 #include <espalier/prune/apply.hpp>
+#include <espalier/prune/budget.hpp>
 #include <espalier/prune/filter_l1.hpp>
 #include <espalier/prune/plan.hpp>
 #include <espalier/prune/planning.hpp>
+#include <espalier/prune/sensitivity.hpp>
