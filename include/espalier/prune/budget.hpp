@@ -45,7 +45,7 @@ struct Budget {
 namespace detail {
 
 // One group one step narrower, and what that asks of the score.
-struct Cut {
+struct WidthCut {
   double drop = 0;     // of the score, at `to`
   double removed = 0;  // share of the group's channels that are gone then
   std::size_t group = 0;
@@ -55,8 +55,8 @@ struct Cut {
 // All steps down to the narrowest widths of the scan, ascending by drop; where several ask for the same
 // drop, groups narrow evenly. The first n steps, for any n, are what a common drop allows.
 template <Criterion C>
-std::vector<Cut> cuts_of(const SensitivityScan& scan, const std::vector<ChannelGroup>& groups, const Structured<C>& policy) {
-  std::vector<Cut> cuts;
+std::vector<WidthCut> cuts_of(const SensitivityScan& scan, const std::vector<ChannelGroup>& groups, const Structured<C>& policy) {
+  std::vector<WidthCut> cuts;
   for (std::size_t g = 0; g < groups.size(); ++g) {
     const auto& row = scan.groups[g];
     if (row.points.empty() || !exclusion(groups[g], policy).empty()) continue;
@@ -68,13 +68,13 @@ std::vector<Cut> cuts_of(const SensitivityScan& scan, const std::vector<ChannelG
       from = to;
     }
   }
-  std::sort(cuts.begin(), cuts.end(), [](const Cut& a, const Cut& b) { return std::tie(a.drop, a.removed, a.group) < std::tie(b.drop, b.removed, b.group); });
+  std::sort(cuts.begin(), cuts.end(), [](const WidthCut& a, const WidthCut& b) { return std::tie(a.drop, a.removed, a.group) < std::tie(b.drop, b.removed, b.group); });
   return cuts;
 }
 
 // Widths that meet the budget. `count(widths)` is what they cost.
 template <class Count>
-std::vector<Index> widths_within(const std::vector<Index>& dense, const std::vector<Cut>& cuts, const Budget& budget, Count count) {
+std::vector<Index> widths_within(const std::vector<Index>& dense, const std::vector<WidthCut>& cuts, const Budget& budget, Count count) {
   const Index whole = count(dense);
   const auto least = static_cast<Index>(std::ceil(static_cast<double>(whole) * (budget.share() - budget.within) - 1e-6));
   const auto most = static_cast<Index>(std::floor(static_cast<double>(whole) * budget.share() + 1e-6));
