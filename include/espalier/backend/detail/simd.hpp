@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // One vector of floats, as wide as the target's registers, through the compilers' vector extensions:
 // an Arm or older x86 build is a recompile. Products and sums written as a * b + c become fused
-// multiply-adds where the target has them. Intrinsics only for partial loads, with a fall-back.
+// multiply-adds where the target has them. Intrinsics only for partial loads and for bits from lanes,
+// with a fall-back.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <utility>
 
 #include <espalier/backend/geometry.hpp>
 
-#if defined(__AVX__)
+#if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
@@ -27,6 +29,7 @@ inline constexpr int bytes = 16;
 inline constexpr int lanes = bytes / 4;
 
 using Vec __attribute__((vector_size(bytes))) = float;
+using IntVec __attribute__((vector_size(bytes))) = std::int32_t;
 
 /// How many floats a buffer of `n` takes when it is padded to whole vectors.
 constexpr Index padded(Index n) { return (n + lanes - 1) / lanes * lanes; }
@@ -44,6 +47,28 @@ template <std::size_t... I>
   return Vec{((void)I, x)...};
 }
 [[gnu::always_inline]] inline Vec splat(float x) { return splat(x, std::make_index_sequence<lanes>{}); }
+
+template <std::size_t... I>
+[[gnu::always_inline]] inline IntVec splat_int(std::int32_t x, std::index_sequence<I...>) {
+  return IntVec{((void)I, x)...};
+}
+[[gnu::always_inline]] inline IntVec splat_int(std::int32_t x) { return splat_int(x, std::make_index_sequence<lanes>{}); }
+
+/// Bit i is set where a[i] < b[i].
+[[gnu::always_inline]] inline std::uint32_t less(IntVec a, IntVec b) {
+#if defined(__AVX512F__)
+  return _mm512_cmplt_epi32_mask((__m512i)a, (__m512i)b);
+#elif defined(__AVX__)
+  return static_cast<std::uint32_t>(_mm256_movemask_ps((__m256)(a < b)));
+#elif defined(__SSE2__)
+  return static_cast<std::uint32_t>(_mm_movemask_ps((__m128)(a < b)));
+#else
+  const IntVec lower = a < b;
+  std::uint32_t bits = 0;
+  for (int i = 0; i < lanes; ++i) bits |= (static_cast<std::uint32_t>(lower[i]) & 1u) << i;
+  return bits;
+#endif
+}
 
 /// The first n of p, zeros behind; n in [0, lanes]. Reads nothing else.
 [[gnu::always_inline]] inline Vec load_n(const float* p, Index n) {
