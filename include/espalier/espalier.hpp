@@ -26,3 +26,4 @@
 #include <espalier/prune/plan.hpp>
 #include <espalier/prune/planning.hpp>
 #include <espalier/prune/sensitivity.hpp>
+#include <espalier/prune/unstructured.hpp>

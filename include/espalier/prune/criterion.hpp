@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How much a channel matters: the criteria of structured pruning.
+// How much a channel matters: the criteria of structured pruning. Taylor and Random score single weights too.
 #pragma once
 
 #include <cmath>
@@ -9,6 +9,7 @@
 #include <span>
 
 #include <espalier/prune/channel_groups.hpp>
+#include <espalier/prune/weight_criterion.hpp>
 #include <espalier/tensor/rng.hpp>
 
 namespace espalier {
@@ -128,8 +129,13 @@ struct GeometricMedian {
 
 /// |sum of w dL/dw| over a filter, summed over the producers: the first-order change of the loss when
 /// the filter goes (Molchanov et al. 2019, eq. 8 before squaring). Run a backward pass first, with no
-/// optimiser step after it. Throws PolicyError where a gradient is missing.
+/// optimiser step after it. Of a single weight, |w dL/dw|; or the sum of that over the steps which a
+/// ScoreCollector<Taylor, B> saw. Throws PolicyError where a gradient is missing.
 struct Taylor {
+  static constexpr std::string_view collects = "Taylor";
+  struct Gather {
+    template <class T> ESPALIER_HD void operator()(Index, T& sum, const T& w, const T& g) const { sum += w * g > T{0} ? w * g : -(w * g); }
+  };
   bool operator==(const Taylor&) const = default;
   void score(const ChannelGroup& group, std::span<double> out) const {
     detail::sum_over(group, ChannelRole::producer, out, [](const ChannelPart& part, Index slice) {
@@ -141,16 +147,30 @@ struct Taylor {
       return std::abs(sum);
     });
   }
+  void score(const WeightTensor& tensor, std::span<float> out) const {
+    if (!tensor.collected.empty()) {
+      std::copy(tensor.collected.begin(), tensor.collected.end(), out.begin());
+      return;
+    }
+    if (tensor.gradient.empty() && !tensor.values.empty())
+      throw PolicyError(str("Taylor: '", tensor.path, "' has no gradient; run forward and backward on a batch first, and score before the optimiser's step"));
+    detail::score_by_effect(tensor.values, tensor.gradient, out);
+  }
   friend std::ostream& operator<<(std::ostream& to, const Taylor&) { return to << "Taylor{}"; }
 };
 
-/// A draw for each channel, from the seed and the group's name: the control that any criterion must beat.
+/// A draw for each channel or weight, from the seed and the group's name or the weight's path: the control that
+/// any criterion must beat. Drawn anew from a seed, the order is the same: pruning again goes on where it was.
 struct Random {
   std::uint64_t seed = 0;
   bool operator==(const Random&) const = default;
   void score(const ChannelGroup& group, std::span<double> out) const {
     Rng rng = Rng(seed).split(group.name);
     for (double& s : out) s = rng.uniform_double();
+  }
+  void score(const WeightTensor& tensor, std::span<float> out) const {
+    Rng rng = Rng(seed).split(tensor.path);
+    for (float& s : out) s = rng.uniform();
   }
   friend std::ostream& operator<<(std::ostream& to, const Random& r) { return to << "Random{.seed = " << r.seed << "}"; }
 };
@@ -169,5 +189,6 @@ struct Reversed {
 
 static_assert(Criterion<L1Norm> && Criterion<L2Norm> && Criterion<BatchNormScale> && Criterion<GeometricMedian> && Criterion<Taylor> &&
               Criterion<Random> && Criterion<Reversed<L1Norm>>);
+static_assert(WeightCriterion<Taylor> && WeightCriterion<Random>);
 
 }  // namespace espalier

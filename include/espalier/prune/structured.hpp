@@ -12,6 +12,7 @@
 #include <vector>
 
 #include <espalier/prune/criterion.hpp>
+#include <espalier/prune/detail/selector.hpp>
 
 namespace espalier {
 
@@ -98,15 +99,6 @@ inline std::ostream& operator<<(std::ostream& to, const Amount& amount) {
   to << "PerLayer{{";
   for (const auto& [selector, value] : std::get<PerLayer>(amount).remove) to << str(std::exchange(separator, ", "), "{\"", selector, "\", ", value, "}");
   return to << "}}";
-}
-
-/// '*' stands for any run of characters.
-inline bool matches(std::string_view selector, std::string_view path) {
-  if (selector.empty()) return path.empty();
-  if (selector.front() != '*') return !path.empty() && selector.front() == path.front() && matches(selector.substr(1), path.substr(1));
-  for (std::size_t i = 0; i <= path.size(); ++i)
-    if (matches(selector.substr(1), path.substr(i))) return true;
-  return false;
 }
 
 }  // namespace detail
