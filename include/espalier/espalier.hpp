@@ -23,7 +23,10 @@
 #include <espalier/prune/apply.hpp>
 #include <espalier/prune/budget.hpp>
 #include <espalier/prune/filter_l1.hpp>
+#include <espalier/prune/mask_controls.hpp>
 #include <espalier/prune/plan.hpp>
 #include <espalier/prune/planning.hpp>
+#include <espalier/prune/score_collector.hpp>
 #include <espalier/prune/sensitivity.hpp>
+#include <espalier/prune/sparsity_schedule.hpp>
 #include <espalier/prune/unstructured.hpp>

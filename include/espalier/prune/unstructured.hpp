@@ -12,6 +12,7 @@
 
 #include <espalier/prune/criterion.hpp>
 #include <espalier/prune/detail/next_mask.hpp>
+#include <espalier/prune/granularity.hpp>
 #include <espalier/train/policy.hpp>
 
 namespace espalier {
@@ -39,9 +40,10 @@ struct Unstructured {
   std::optional<double> remove{};                      // share of the weights that still live, or
   std::optional<double> sparsity{};                    // share of all weights that are dead afterwards; one of the two
   C criterion{};
+  Granularity granularity = EachWeight{};              // or Block{.rows = 1, .cols = 4}, KeepOf{.keep = 2, .of = 4}
   std::vector<std::pair<std::string, double>> layers{};  // the same share, another number: {{"fc3", 0.1}}
   std::vector<std::string> ignore{};                   // layers left as they are; each must match one
-  std::optional<Index> keep_at_least{};                // weights a layer; without a floor, a layer that would be empty is an error
+  std::optional<Index> keep_at_least{};                // weights (or blocks) a layer; without a floor, a layer that would be empty is an error
   std::optional<double> keep_fraction{};               // of a layer's weights, rounded up
   Counting counting = Counting::exact;
   bool operator==(const Unstructured&) const = default;
@@ -72,20 +74,28 @@ struct Unstructured {
     else return str("Unstructured<", type, ", Scope::", S == Scope::global ? "global" : "layer", ">");
   }
 
+  /// The amount that is set; 0 if none is.
+  double amount() const { return remove ? *remove : sparsity.value_or(0); }
+
   /// Throws PolicyError naming the field, its value and its range.
   void validate() const {
     const std::string policy = name();
+    if (const auto* g = std::get_if<KeepOf>(&granularity)) return validate_keep_of(policy, *g);
+    if (const auto* g = std::get_if<Block>(&granularity)) {
+      detail::require_field(g->rows >= 1, policy, "granularity.rows", static_cast<double>(g->rows), "at least 1");
+      detail::require_field(g->cols >= 1, policy, "granularity.cols", static_cast<double>(g->cols), "at least 1");
+    }
     if (remove.has_value() == sparsity.has_value())
       throw PolicyError(str(policy, ": found ", remove ? "both .remove and .sparsity" : "neither .remove nor .sparsity",
                             ", needed one of them; set .remove for a share of the weights that still live, .sparsity for the share of all that is to be dead"));
     const char* field = remove ? "remove" : "sparsity";
     const bool floors = keep_at_least || keep_fraction;
-    const auto amount = [&](const std::string& where, double value) {
+    const auto check = [&](const std::string& where, double value) {
       detail::require_field(value >= 0 && value <= 1, policy, where, value, "a share from 0 to 1");
       detail::require_field(value < 1 || floors, policy, where, value, "less than 1, or a floor: .keep_at_least or .keep_fraction");
     };
-    amount(field, remove ? *remove : *sparsity);
-    for (const auto& [selector, value] : layers) amount(str("layers of '", selector, "'"), value);
+    check(field, amount());
+    for (const auto& [selector, value] : layers) check(str("layers of '", selector, "'"), value);
     if (keep_at_least) detail::require_field(*keep_at_least >= 1, policy, "keep_at_least", static_cast<double>(*keep_at_least), "at least 1");
     if (keep_fraction) detail::require_field(*keep_fraction > 0 && *keep_fraction <= 1, policy, "keep_fraction", *keep_fraction, "more than 0, at most 1");
     if (counting != Counting::exact) validate_counting(policy);
@@ -93,8 +103,15 @@ struct Unstructured {
   }
 
  private:
+  void validate_keep_of(const std::string& policy, const KeepOf& g) const {
+    detail::require_field(g.keep >= 1 && g.keep < g.of, policy, "granularity.keep", static_cast<double>(g.keep), str("at least 1 and less than .of, which is ", g.of));
+    if (remove || sparsity || !layers.empty() || keep_at_least || keep_fraction || counting != Counting::exact)
+      throw PolicyError(str(policy, ": ", str(g), " says how much stays; found another amount beside it, needed none of .remove, .sparsity, .layers, .keep_at_least, .keep_fraction and .counting; leave them out"));
+    detail::check_policy(criterion);
+  }
   void validate_counting(const std::string& policy) const {
     const std::string mode = str(policy, ": Counting::", detail::name_of(counting));
+    if (!std::holds_alternative<EachWeight>(granularity)) throw PolicyError(str(mode, " counts single weights; leave out .granularity, or count exactly"));
     if (detail::counts_all(counting) != sparsity.has_value())
       throw PolicyError(str(mode, " takes a share of ", sparsity ? "the weights that still live; set .remove, not .sparsity" : "all weights, the dead included; set .sparsity, not .remove"));
     if (keep_at_least || keep_fraction) throw PolicyError(str(mode, " has no floors; leave out .keep_at_least and .keep_fraction, or count exactly"));
@@ -125,6 +142,7 @@ std::ostream& operator<<(std::ostream& to, const Unstructured<C, S>& p) {
   if (p.remove) field(".remove = ", *p.remove);
   if (p.sparsity) field(".sparsity = ", *p.sparsity);
   if (!(p.criterion == C{})) field(".criterion = "), to << p.criterion;
+  if (!std::holds_alternative<EachWeight>(p.granularity)) field(".granularity = ", detail::written(p.granularity));
   if (!p.layers.empty()) {
     field(".layers = {");
     for (std::size_t i = 0; i < p.layers.size(); ++i) to << str(i > 0 ? ", {\"" : "{\"", p.layers[i].first, "\", ", p.layers[i].second, "}");
@@ -152,8 +170,10 @@ void append(std::string& out, const Unstructured<C, S>& p) {
 template <class C, Scope S>
 std::vector<Index> survivors_by_round(const Mask& mask, const Unstructured<C, S>& policy, Index rounds) {
   policy.validate();
+  if (!std::holds_alternative<EachWeight>(policy.granularity))
+    throw PolicyError(str(policy.name(), ": found .granularity = ", detail::written(policy.granularity), ", needed EachWeight{} for a dry run; ask next() for the mask instead"));
   std::vector<detail::Request> pools;
-  for (const auto& pool : detail::pools_of(mask, policy, S, policy.remove ? *policy.remove : *policy.sparsity)) {
+  for (const auto& pool : detail::pools_of(mask, policy, S, policy.amount())) {
     pools.push_back({.amount = pool.amount, .of_all = policy.sparsity.has_value()});
     for (const std::size_t i : pool.parts) {
       pools.back().weights += mask.parts()[i].weights();

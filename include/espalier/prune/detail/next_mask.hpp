@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include <espalier/prune/detail/weight_blocks.hpp>
 #include <espalier/prune/detail/weight_pools.hpp>
 #include <espalier/prune/detail/weight_selection.hpp>
 #include <espalier/prune/scores.hpp>
@@ -34,11 +35,11 @@ void check_rule(const P& policy, const Scores& collected) {
   }
 }
 
-// The scores of one parameter. Magnitudes are ranked as the weights they are, without a pass to take them.
-template <Backend B, class C>
-void read_scores(B& b, const Parameter<B>& p, const C& criterion, const Scores& collected, Candidates& out) {
+// The scores of one parameter. Single weights are ranked by magnitude as they are, without a pass to take it.
+template <Backend B, class P>
+void read_scores(B& b, const Parameter<B>& p, const P& policy, const Scores& collected, Candidates& out) {
   HostTensor values = to_host(b, p);
-  if constexpr (std::is_same_v<C, Magnitude>) {
+  if (std::is_same_v<decltype(policy.criterion), Magnitude> && std::holds_alternative<EachWeight>(policy.granularity)) {
     out.key = ScoreKey::magnitude;
     out.scores = std::move(values.values);
   } else {
@@ -47,7 +48,7 @@ void read_scores(B& b, const Parameter<B>& p, const C& criterion, const Scores& 
     if (gathered != nullptr && gathered->shape != values.shape)
       throw StaleState(str("the collected scores of '", out.path, "': found shape ", gathered->shape, ", needed ", values.shape, "; collect them from this network"));
     out.scores.resize(values.values.size());
-    criterion.score({out.path, values.shape, values.values, gradient.values, gathered != nullptr ? std::span<const float>(gathered->values) : std::span<const float>{}}, out.scores);
+    policy.criterion.score({out.path, values.shape, values.values, gradient.values, gathered != nullptr ? std::span<const float>(gathered->values) : std::span<const float>{}}, out.scores);
   }
 }
 
@@ -63,16 +64,37 @@ Index asked_of(ThreadPool& threads, const P& policy, const Pool& pool, double am
   Index weights = 0, alive = 0, may_go = 0;
   for (const Candidates* layer : pool) weights += layer->count(), alive += layer->living(), may_go += layer->may_go();
   const auto layers = [&] { return pool.size() == 1 ? str("'", pool[0]->path, "'") : str(pool.size(), " layers from '", pool[0]->path, "' to '", pool.back()->path, "'"); };
+  const std::string_view unit = unit_of(policy.granularity);
   const Cutoff cut = cutoff({weights, alive, amount, policy.sparsity.has_value(), alive_anywhere}, policy.counting);
   if (cut.rank < 0)
-    throw PolicyError(str(policy.name(), ": ", layers(), ": found ", weights - alive, " of ", weights, " weights dead already, needed at most those that .sparsity = ", amount,
+    throw PolicyError(str(policy.name(), ": ", layers(), ": found ", weights - alive, " of ", weights, " ", unit, " dead already, needed at most those that .sparsity = ", amount,
                           " allows; pruning revives none, so ask for more"));
   if (cut.rank > alive)
     throw PolicyError(str(policy.name(), ": ", layers(), ": Counting::", name_of(policy.counting), " cuts at weight ", cut.rank, " of ", alive, " alive; ask for less"));
   const Index k = count_cut(threads, pool, cut);
   if (k <= may_go) return k;
   if (pool.size() == 1) return may_go;
-  throw PolicyError(str(policy.name(), ": ", layers(), ": found that only ", may_go, " of ", alive, " live weights may go with the floors of keep_at_least and keep_fraction, needed ", k, "; ask for less, or lower the floors"));
+  throw PolicyError(str(policy.name(), ": ", layers(), ": found that only ", may_go, " of ", alive, " live ", unit, " may go with the floors of keep_at_least and keep_fraction, needed ", k, "; ask for less, or lower the floors"));
+}
+
+// What is decided of one pool at a time: scored when its turn comes, so that a policy by layer holds one layer's scores.
+template <class P>
+void prune_pool(ThreadPool& threads, const P& policy, std::vector<Candidates> weights, const std::vector<MaskPart*>& parts, double amount, Index alive_anywhere) {
+  const auto* block = std::get_if<Block>(&policy.granularity);
+  if (block != nullptr)
+    for (std::size_t i = 0; i < parts.size(); ++i) weights[i] = blocks_of(weights[i], *parts[i], *block);
+  Pool pool;
+  for (Candidates& layer : weights) {
+    layer.floor = floor_of(policy, layer.count());
+    pool.push_back(&layer);
+  }
+  remove_lowest(threads, pool, asked_of(threads, policy, pool, amount, alive_anywhere));
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    if (parts[i]->survivors() > 0 && weights[i].living() == 0)
+      throw PolicyError(str(policy.name(), ": all ", parts[i]->survivors(), " live weights of '", parts[i]->path, "' would go and the layer would be empty; remove less, or set .keep_at_least = 1"));
+    if (block != nullptr) kill_blocks(weights[i], *block, *parts[i]);
+    else parts[i]->words = std::move(weights[i].alive);
+  }
 }
 
 template <Backend B, Module M, class P>
@@ -80,32 +102,25 @@ Mask next_mask(B& b, const M& net, const Mask& mask, const Scores& collected, co
   policy.validate();
   check_fits(mask, net);
   check_rule(policy, collected);
-  const bool floors = policy.keep_at_least || policy.keep_fraction;
   ThreadPool threads(host_threads(b));
-
-  const std::vector<WeightPool> pools = pools_of(mask, policy, scope, policy.remove ? *policy.remove : *policy.sparsity);
   std::vector<MaskPart> parts = mask.parts();
-  std::vector<Candidates> layers(parts.size());
-  const auto score = [&](const std::vector<std::size_t>& places) {
+  const auto scored = [&](MaskPart& part) {
+    Candidates weights{.path = part.path, .alive = part.words};
     for_each_parameter(net, [&](const std::string& path, const Parameter<B>& p) {
-      for (const std::size_t i : places)
-        if (parts[i].path == path) {
-          layers[i] = {.path = path, .alive = parts[i].words, .floor = floor_of(policy, parts[i].weights())};
-          read_scores(b, p, policy.criterion, collected, layers[i]);
-        }
+      if (path == part.path) read_scores(b, p, policy, collected, weights);
     });
+    return weights;
   };
-  for (const WeightPool& pool : pools) {
-    score(pool.parts);
-    Pool members;
-    for (const std::size_t i : pool.parts) members.push_back(&layers[i]);
-    remove_lowest(threads, members, asked_of(threads, policy, members, pool.amount, mask.survivors()));
+  const auto* keep_of = std::get_if<KeepOf>(&policy.granularity);
+  for (const WeightPool& pool : pools_of(mask, policy, keep_of != nullptr ? Scope::layer : scope, policy.amount())) {
+    std::vector<Candidates> weights;
+    std::vector<MaskPart*> members;
     for (const std::size_t i : pool.parts) {
-      if (!floors && layers[i].living() == 0 && parts[i].survivors() > 0)
-        throw PolicyError(str(policy.name(), ": all ", parts[i].survivors(), " live weights of '", parts[i].path, "' would go and the layer would be empty; remove less, or set .keep_at_least = 1"));
-      parts[i].words = std::move(layers[i].alive);
-      layers[i] = {};
+      weights.push_back(scored(parts[i]));
+      members.push_back(&parts[i]);
     }
+    if (keep_of != nullptr) keep_best(weights[0], *keep_of, policy.name(), *members[0]);
+    else prune_pool(threads, policy, std::move(weights), members, pool.amount, mask.survivors());
   }
   return Mask(std::move(parts));
 }

@@ -33,6 +33,10 @@ struct Candidates {
 };
 using Pool = std::vector<Candidates*>;  // ranked together, at least one; all of one key
 
+[[noreturn]] inline void refuse_nan(const std::string& path, Index index) {
+  throw PolicyError(str("the score of '", path, "' at ", index, ": found NaN, needed a number; a network with weights or gradients that are not numbers cannot be pruned"));
+}
+
 // Says a NaN's place in the words of the network.
 template <class F>
 auto named(const Pool& pool, F select) {
@@ -41,7 +45,7 @@ auto named(const Pool& pool, F select) {
   try {
     return select(segments);
   } catch (const NotANumber& nan) {
-    throw PolicyError(str("the score of '", pool[nan.segment]->path, "' at ", nan.index, ": found NaN, needed a number; a network with weights or gradients that are not numbers cannot be pruned"));
+    refuse_nan(pool[nan.segment]->path, nan.index);
   }
 }
 
