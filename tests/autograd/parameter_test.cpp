@@ -39,6 +39,22 @@ TEST_CASE("inside, a linear weight is [in, out] and a convolution's is [kernel_h
   CHECK(deep.to_host(b) == std::vector<float>{0, 2, 1, 3});
 }
 
+TEST_CASE("each element is where its indices say, whatever the sizes") {
+  Reference b;
+  for (const Shape& shape : {Shape{1, 40, 3, 1}, Shape{37, 1, 1, 2}, Shape{16, 16, 1, 1}, Shape{17, 33, 3, 3}, Shape{0, 4, 1, 1}}) {
+    const HostTensor host = counting(shape);
+    const Tensor<Reference> weight = from_host(b, host, Layout::convolution);
+    const auto values = weight.to_host(b);
+    std::size_t at = 0;
+    for (Index y = 0; y < shape[2]; ++y)
+      for (Index x = 0; x < shape[3]; ++x)
+        for (Index i = 0; i < shape[1]; ++i)
+          for (Index o = 0; o < shape[0]; ++o)
+            if (values[at++] != static_cast<float>(((o * shape[1] + i) * shape[2] + y) * shape[3] + x)) FAIL_CHECK("shape " << str(shape) << ", element " << at - 1);
+    CHECK(to_host(b, weight, Layout::convolution) == host);
+  }
+}
+
 TEST_CASE("a parameter tells its outside shape, and a wrong rank is an error") {
   Reference b;
   const Parameter<Reference> p(from_host(b, counting({8, 3, 5, 7}), Layout::convolution), Layout::convolution);

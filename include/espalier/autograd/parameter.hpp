@@ -3,6 +3,7 @@
 // are stored as the kernels want them; files, plans and masks see PyTorch's shapes.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include <espalier/tensor/tensor.hpp>
@@ -104,9 +105,21 @@ void relayout(std::span<const From> from, std::span<To> to, const Shape& inner, 
   // Both weights are [taps, in, out] inside and [out, in, taps] outside, with one tap if linear.
   const Index taps = layout == Layout::linear ? 1 : inner[0] * inner[1];
   const Index in = inner[-2], out = inner[-1];
-  for (Index o = 0; o < out; ++o)
-    for (Index i = 0; i < in; ++i)
-      for (Index t = 0; t < taps; ++t) move((t * in + i) * out + o, (o * in + i) * taps + t);
+  // In tiles, because one of the two is walked across its rows: a line of cache is used up before it is dropped.
+  constexpr Index tile = 16;
+  for (Index o0 = 0; o0 < out; o0 += tile)
+    for (Index i0 = 0; i0 < in; i0 += tile) {
+      const Index o1 = std::min(o0 + tile, out), i1 = std::min(i0 + tile, in);
+      if (to_outside) {  // what is written is written in a row
+        for (Index o = o0; o < o1; ++o)
+          for (Index i = i0; i < i1; ++i)
+            for (Index t = 0; t < taps; ++t) move((t * in + i) * out + o, (o * in + i) * taps + t);
+      } else {
+        for (Index t = 0; t < taps; ++t)
+          for (Index i = i0; i < i1; ++i)
+            for (Index o = o0; o < o1; ++o) move((t * in + i) * out + o, (o * in + i) * taps + t);
+      }
+    }
 }
 
 }  // namespace detail
