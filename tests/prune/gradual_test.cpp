@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <map>
+
 #include <espalier/backend/reference.hpp>
 #include <espalier/io/checkpoint.hpp>
 #include <espalier/prune/gradual.hpp>
@@ -25,8 +28,7 @@ const data::ImageSet& images() {
   return set;
 }
 GradualPruning<GlobalMagnitude, CubicSparsity> policy() {
-  return {.decide = {.ignore = {"head"}, .keep_at_least = 1}, .sparsity = {.from = 0.2, .to = 0.8, .begin = iterations(4), .end = iterations(24)},
-          .begin = iterations(4), .end = iterations(24), .every = iterations(5)};
+  return {.decide = {.ignore = {"head"}, .keep_at_least = 1}, .sparsity = {.from = 0.2, .to = 0.8, .begin = iterations(4), .end = iterations(24), .frequency = iterations(5)}};
 }
 
 // The density after every step, as the network itself shows it.
@@ -83,6 +85,6 @@ TEST_CASE("an amount beside the schedule, and times out of order, are refused") 
   both.decide.remove = 0.2;
   CHECK_THROWS_AS(prune_gradually(b, net, images(), options(), both), PolicyError);
   auto backwards = policy();
-  backwards.every = iterations(0);
+  backwards.sparsity.frequency = iterations(0);
   CHECK_THROWS_AS(prune_gradually(b, net, images(), options(), backwards), PolicyError);
 }

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+// Weight-level pruning and its baselines (Liu, Sun, Zhou, Huang & Darrell, Rethinking the Value of Network
+// Pruning, ICLR 2019, section 4.3; after Han et al. 2015):
+//
+//   1. Train a large network.
+//   2. Rank the weights of all convolutions together by magnitude; the smallest go, in one shot.
+//   3. Fine-tune the survivors at the last learning rate, for a quarter of the epochs.
+//   4. Scratch-E: new weights under the same mask, trained for the same epochs as the large network.
+//   5. Scratch-B: the same for equal compute, epochs * MACs(large) / MACs(sparse).
+//   6. The same sparsity in rounds: prune a little, fine-tune, prune again.
+//
+// And what of it becomes smaller for real: channels that no live weight writes or reads are cut out.
+//
+//   global_magnitude --quick                            Fashion-MNIST, seconds
+//   global_magnitude --dry-run --json                   which layers keep what, no training
+//   global_magnitude --sparsity 0.8 --sparsity 0.95 --seeds 3 --epochs 4
+//   global_magnitude --arch vgg16 --data CIFAR_DIR      the paper's recipe: days on two cores
+//
+// Expect (the paper's table for unstructured pruning): at small sparsity training from scratch does as well as
+// fine-tuning; at 95 % fine-tuning wins.
+#pragma once
+
+#include <cmath>
+
+#include <espalier/prune/dead_channels.hpp>
+#include <espalier/prune/iterative.hpp>
+#include <espalier/prune/unstructured.hpp>
+
+#include "../common/side_by_side.hpp"
+#include "results.hpp"
+
+namespace examples {
+
+inline const Program global_magnitude_program{
+    .name = "global_magnitude",
+    .summary = "Removes single weights by magnitude, one-shot and in rounds, and compares fine-tuning with training from scratch (Liu et al. 2019).",
+    .usage = "Examples:\n"
+             "  global_magnitude --quick                                      Fashion-MNIST, seconds\n"
+             "  global_magnitude --dry-run                                    what each layer keeps, at new weights\n"
+             "  global_magnitude --sparsity 0.8 --sparsity 0.95 --seeds 3     Fashion-MNIST, minutes\n"
+             "  global_magnitude --arch vgg16 --data CIFAR_DIR\n",
+    .archs = {"small-vgg", "lenet300", "vgg16", "vgg19", "resnet20", "resnet56"},
+    .rounds = true,
+    .sparsities = true};
+
+template <class Device>
+esp::ExitCode global_magnitude(const Options& given, Device (*make_device)(int threads)) {
+  using B = Device;
+  Options o = given;
+  if (o.sparsities.empty()) o.sparsities = o.quick ? std::vector<double>{0.8} : std::vector<double>{0.3, 0.8, 0.95};
+  if (!o.train_images) o.train_images = o.quick ? 2000 : 20000;
+  const Images images = o.dry_run ? Images{} : load_images(o);
+  const esp::Shape input = !o.dry_run ? images.one() : o.arch == "small-vgg" || o.arch == "lenet300" ? esp::Shape{1, 28, 28, 1} : esp::Shape{1, 32, 32, 3};
+  B first_device = make_device(o.threads);
+  return with_architecture(first_device, o.arch, input, esp::Rng(o.seed), [&](const auto& of_first_seed) {
+    using Net = std::remove_cvref_t<decltype(of_first_seed)>;
+    const auto smallest = [ignore = not_pruned(of_first_seed)](double sparsity) { return esp::GlobalMagnitude{.sparsity = sparsity, .ignore = ignore, .keep_at_least = 1}; };
+    if (o.dry_run) return print_layers(o, first_device, of_first_seed, input, smallest);
+
+    const esp::Index epochs = o.epochs.value_or(o.quick ? 2 : 4), batch = o.batch.value_or(64), rounds = o.rounds.value_or(o.quick ? 2 : 4);
+    const esp::Index fine_tune = o.fine_tune_epochs.value_or(std::max<esp::Index>(epochs / 4, 1));
+    const auto options_for = [&](std::uint64_t seed, esp::Index for_epochs) {
+      const double half = static_cast<double>(for_epochs) / 2;
+      return esp::TrainOptions<esp::Sgd, esp::MultiStep>{.epochs = for_epochs, .batch = batch, .optimizer = {.momentum = 0.9, .weight_decay = 1e-4},
+          .schedule = {.from = o.lr.value_or(images.color ? 0.1 : 0.05), .factor = 0.1, .at = {esp::epochs(half), esp::epochs(half * 1.5)}},
+          .normalise = images.normalise, .augment = {.pad = images.color ? 4 : 0, .flip = images.color ? 0.5 : 0}, .seed = seed, .prefetch = 0};
+    };
+    const esp::Index length = (images.train.count + batch - 1) / batch;
+    Session session(o, "global_magnitude-" + o.arch, 1, configuration_json(o, images));
+    Points points(session, o.resume);
+
+    // Trains a ticket, measures it and keeps its point.
+    const auto train_and_measure = [&](B& device, const std::string& kind, std::uint64_t seed, esp::Index level, const esp::Ticket<Net>& ticket, const auto& options) {
+      const auto start = Seconds::now();
+      const auto trained = train_ticket(device, ticket, images.train, options, esp::Index{0}, esp::NoTicketObserver{}, session.stop());
+      if (!trained.stopped && !points.has(kind, seed, level))
+        points.add({.kind = kind, .seed = seed, .round = level, .survivors = ticket.mask.survivors(), .weights = ticket.mask.weights(), .iterations = ticket.until - ticket.at.step.iteration,
+                    .final_accuracy = esp::evaluate(device, trained.net, images.test, images.normalise, 256).accuracy, .seconds = Seconds::since(start), .fingerprint = fingerprint(device, trained.net)});
+      return trained;
+    };
+
+    SideBySide<B> jobs;
+    Removals removals;
+    for (std::uint64_t seed = o.seed; seed < o.seed + static_cast<std::uint64_t>(o.seeds.value_or(1)); ++seed)
+      jobs.add([&, seed](B& device) {
+        // 1. Train a large network.
+        const auto recipe = options_for(seed, epochs);
+        const Net net = with_architecture(device, o.arch, input, esp::Rng(seed), [](auto made) { return as<Net>(std::move(made)); });
+        const auto whole = whole_ticket(device, net, images.train, recipe, epochs * length);
+        const auto dense = train_and_measure(device, "dense", seed, 0, whole, recipe);
+        if (dense.stopped) return;
+        const esp::Snapshot<Net> start{*dense.snapshot, dense.snapshot_state};
+
+        for (std::size_t i = 0; i < o.sparsities.size(); ++i) {
+          const esp::Index level = static_cast<esp::Index>(i) + 1;
+          // 2. The smallest weights go, in one shot.
+          const esp::Mask mask = smallest(o.sparsities[i]).next(device, dense.net, whole.mask);
+
+          // 3. Fine-tune the survivors.
+          const auto tuned = train_and_measure(device, "fine-tuned", seed, level, esp::FineTuneWeights{.train = esp::epochs(static_cast<double>(fine_tune))}.next(device, whole, dense, start, mask), recipe);
+
+          // 4. Scratch-E: new weights under the same mask.
+          auto scratch = esp::RandomReinitialise{.seed = seed + 1000}.next(device, whole, dense, start, mask);
+          train_and_measure(device, "Scratch-E", seed, level, scratch, recipe);
+
+          // 5. Scratch-B: as much compute as the large network had.
+          const esp::Index budget = scratch_b_epochs<B>(net, input, mask, epochs);
+          scratch.until = budget * length;
+          train_and_measure(device, "Scratch-B", seed, level, scratch, options_for(seed, budget));
+
+          // 6. In rounds.
+          esp::IterativePruning<esp::GlobalMagnitude, esp::FineTuneWeights> in_rounds{.decide = smallest(o.sparsities[i]), .then = {.train = esp::epochs(static_cast<double>(fine_tune))}, .rounds = rounds};
+          in_rounds.decide.sparsity.reset();
+          in_rounds.decide.remove = 1 - std::pow(1 - o.sparsities[i], 1.0 / static_cast<double>(rounds));
+          auto ticket = esp::Ticket<Net>{whole};
+          esp::TrainedTicket<Net> trained = dense;
+          for (esp::Index round = 1; round <= rounds && !trained.stopped; ++round) {
+            const esp::Mask next = in_rounds.decide.next(device, trained.net, ticket.mask);
+            ticket = in_rounds.then.next(device, ticket, trained, start, next);
+            trained = round < rounds ? train_ticket(device, ticket, images.train, recipe, {}, esp::NoTicketObserver{}, session.stop())
+                                     : train_and_measure(device, "in rounds", seed, level, ticket, recipe);
+          }
+
+          // What can be cut out for real.
+          if (seed == o.seed && !tuned.stopped) removals.add(o.sparsities[i], tuned.net, remove_dead(device, tuned.net, input, mask), device, input);
+        }
+      });
+    jobs.run(o.threads == 0 ? static_cast<int>(std::max(1u, std::thread::hardware_concurrency())) : o.threads, [&] { return make_device(1); });
+    if (session.stop()()) throw esp::Stopped(session.stop().number(), esp::str("stopped; continue with --resume --out ", session.folder()));
+    return show_levels(session, o, images, points.all(), removals);
+  });
+}
+
+}  // namespace examples
