@@ -13,6 +13,7 @@
 #include <espalier/models/mlp.hpp>
 #include <espalier/models/resnet_cifar.hpp>
 #include <espalier/models/vgg.hpp>
+#include <espalier/nn/compiled.hpp>
 #include <espalier/nn/cost.hpp>
 #include <espalier/nn/layers.hpp>
 #include <espalier/nn/run.hpp>

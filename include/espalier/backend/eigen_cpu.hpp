@@ -27,6 +27,8 @@
 #include <espalier/backend/detail/host_pool.hpp>
 #include <espalier/backend/detail/norm.hpp>
 #include <espalier/backend/detail/pool.hpp>
+#include <espalier/backend/detail/sparse.hpp>
+#include <espalier/backend/prepared.hpp>
 
 namespace espalier {
 
@@ -48,6 +50,8 @@ class EigenCpu {
   template <class E> using Pointer = E*;
   template <class E> using Buffer = detail::HostBuffer<E>;
   using PreparedConv = detail::PackedConv;
+  using PackedWeights = detail::PackedB;
+  using SparseWeights = detail::SparseWeights;
   using Options = EigenCpuOptions;
 
   EigenCpu() : EigenCpu(Options{}) {}
@@ -134,6 +138,20 @@ class EigenCpu {
   void gemm_batched(const GemmShape& s, Index batch, const float* a, Index stride_a, const float* b, Index stride_b, float* c, Index stride_c,
                     Store store) {
     detail::gemm_batched(*pool_, scratch(), s, batch, a, stride_a, b, stride_b, c, stride_c, store);
+  }
+
+  PackedWeights pack_weights(Index inputs, Index outputs, const float* w) {
+    return detail::pack_b({.n = outputs, .k = inputs, .ldb = outputs}, w);
+  }
+  void packed_product(Index rows, const PackedWeights& w, const float* x, float* y, const Epilogue<EigenCpu>& epilogue = {}) {
+    detail::gemm(*pool_, scratch(), {.m = rows, .n = w.n(), .k = w.k(), .lda = w.k(), .ldc = w.n()}, x, w, y, Store::assign, lowered(epilogue));
+  }
+  SparseWeights sparse_weights(Index outputs, Index inputs, std::span<const float> w) { return {outputs, inputs, w.data(), inputs, 1}; }
+  Index sparse_elements(Index rows, Index channels) const { return detail::Panels{rows, channels}.size(); }
+  void to_sparse_layout(Index rows, Index channels, const float* x, float* panels) { detail::to_panels(*pool_, {rows, channels}, x, panels); }
+  void from_sparse_layout(Index rows, Index channels, const float* panels, float* y) { detail::from_panels(*pool_, {rows, channels}, panels, y); }
+  void sparse_product(const SparseWeights& w, Index rows, const float* x, float* y, const Epilogue<EigenCpu>& epilogue = {}) {
+    detail::sparse_product(*pool_, w, rows, x, y, lowered(epilogue));
   }
 
   PreparedConv prepare_conv(const ConvShape& s, const float* w) { return detail::pack_conv(s, w, algorithm()); }
@@ -278,6 +296,6 @@ class EigenCpu {
   std::unique_ptr<detail::Workspace> scratch_;
 };
 
-static_assert(Backend<EigenCpu>);
+static_assert(Backend<EigenCpu> && PackingBackend<EigenCpu> && SparseBackend<EigenCpu>);
 
 }  // namespace espalier
