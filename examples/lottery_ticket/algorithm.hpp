@@ -73,7 +73,7 @@ esp::ExitCode lottery_ticket(const Options& given, Device (*make_device)(int thr
                   .final_accuracy = esp::evaluate(device, trained.net, images.test, images.normalise, 1000).accuracy, .seconds = seconds, .fingerprint = fingerprint(device, trained.net)});
     };
     const auto train_and_measure = [&](B& device, const std::string& kind, std::uint64_t seed, const esp::Ticket<Net>& ticket) {
-      EarlyStop<B, Net> watch{protocol.every, parts.validation, images.normalise};
+      EarlyStop<B, Net> watch(protocol.every, parts.validation, images.normalise);
       const auto start = Seconds::now();
       const auto trained = train_ticket(device, ticket, parts.train, options_for(seed), {}, watch, session.stop());
       if (!trained.stopped) measure(device, kind, seed, ticket, trained, watch, Seconds::since(start));
@@ -96,7 +96,7 @@ esp::ExitCode lottery_ticket(const Options& given, Device (*make_device)(int thr
         const Net net = make_net(device, images.one(), esp::Rng(seed).split("weights"));
         auto ticket = whole_ticket(device, net, parts.train, options_for(seed), protocol.iterations);
         if (const auto last = last_ticket(session, seed); o.resume && !last.empty()) ticket = load_ticket(device, net, last).ticket;
-        EarlyStop<B, Net> watch{protocol.every, parts.validation, images.normalise};
+        EarlyStop<B, Net> watch(protocol.every, parts.validation, images.normalise);
         auto start = Seconds::now();
 
         // 2, 3, 4. Train; prune; reset what remains.
@@ -115,8 +115,7 @@ esp::ExitCode lottery_ticket(const Options& given, Device (*make_device)(int thr
                   const auto loaded = load_ticket(other, make_net(other, images.one(), esp::Rng(seed)), file);
                   train_and_measure(other, kind, seed, control(other, loaded.ticket));
                 });
-          watch.best.reset();
-          watch.lowest = std::numeric_limits<double>::infinity();
+          watch.forget();
           start = Seconds::now();
         }, watch, session.stop());
       });

@@ -24,22 +24,62 @@
 
 namespace examples {
 
+/// Images that stay on the device, normalised, because hundreds of looks are taken at them.
+template <esp::Backend B>
+class HeldOut {
+ public:
+  HeldOut(const esp::data::ImageSet& images, const esp::data::Normalise& normalise) : images_(images), normalise_(normalise) {}
+
+  /// The mean loss of a network; no choice is made by its accuracy.
+  template <esp::Module M>
+  double loss(B& device, const M& net) {
+    if (batches_.empty()) upload(device);
+    esp::PreparedWeights<B> prepared;
+    esp::Eval<B> eval(device, prepared);
+    double sum = 0;
+    for (const auto& [x, labels] : batches_) {
+      const auto logits = M::forward(net, eval, x);
+      auto probabilities = esp::Tensor<B>::empty(device, logits.shape()), losses = esp::Tensor<B>::empty(device, {labels.count()});
+      device.cross_entropy_forward(logits.shape()[0], logits.shape()[1], logits.data(), labels.data(), probabilities.data(), losses.data());
+      for (const auto l : losses.to_host(device)) sum += static_cast<double>(l);
+    }
+    return sum / static_cast<double>(images_.count);
+  }
+
+ private:
+  void upload(B& device) {
+    esp::data::Loader<> loader(images_, {.batch = 1000, .normalise = normalise_, .prefetch = 0});
+    while (const auto* batch = loader.next())
+      batches_.emplace_back(esp::detail::upload_images(device, *batch), esp::Ids<B>::from(device, {batch->count}, batch->labels));
+  }
+
+  const esp::data::ImageSet& images_;
+  const esp::data::Normalise& normalise_;
+  std::vector<std::pair<esp::Tensor<B>, esp::Ids<B>>> batches_;
+};
+
 /// Watches the validation loss while a ticket is trained and remembers the network of the lowest.
 template <esp::Backend B, esp::Module M>
 struct EarlyStop {
   esp::Index every;
-  const esp::data::ImageSet& validation;
-  const esp::data::Normalise& normalise;
+  HeldOut<B> validation;
   double lowest = std::numeric_limits<double>::infinity();
   esp::Index at = 0;
   std::optional<M> best{};
 
+  EarlyStop(esp::Index iterations, const esp::data::ImageSet& images, const esp::data::Normalise& normalise) : every(iterations), validation(images, normalise) {}
+
   void look(B& device, const M& net, const esp::Step& step) {
-    const double loss = esp::evaluate(device, net, validation, normalise, 1000).loss;
+    const double loss = validation.loss(device, net);
     if (loss >= lowest) return;
     lowest = loss;
     at = step.iteration;
     best = net;
+  }
+  /// Ready for the next training.
+  void forget() {
+    lowest = std::numeric_limits<double>::infinity();
+    best.reset();
   }
 };
 
