@@ -195,7 +195,7 @@ TEST_CASE("the mask is the same on every backend and on any number of threads, w
     agree(LayerMagnitude{.remove = 0.6});
     agree(GlobalTaylor{.remove = 0.4, .keep_at_least = 1});
     agree(GlobalRandom{.sparsity = 0.5, .criterion = {.seed = seed}, .keep_at_least = 1});
-    agree(GlobalMagnitude{.remove = 0.5, .granularity = Block{.rows = 2, .cols = 3}, .keep_at_least = 1});
+    agree(GlobalMagnitude{.remove = 0.5, .granularity = Block{.rows = 2, .columns = 3}, .keep_at_least = 1});
   }
 }
 

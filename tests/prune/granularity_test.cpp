@@ -27,7 +27,7 @@ std::vector<float> drawn(Index n, std::uint64_t seed) {
 TEST_CASE("TFMOT: of four blocks of 2x2, the two with the lower means go") {
   Reference b;
   const auto net = one({4, 4}, {0.1F, 0.1F, 0.2F, 0.2F, 0.1F, 0.1F, 0.2F, 0.2F, 0.3F, 0.3F, 0.4F, 0.4F, 0.3F, 0.3F, 0.4F, 0.4F});
-  const Mask m = LayerMagnitude{.sparsity = 0.5, .granularity = Block{.rows = 2, .cols = 2}}.first(b, net);
+  const Mask m = LayerMagnitude{.sparsity = 0.5, .granularity = Block{.rows = 2, .columns = 2}}.first(b, net);
   CHECK(bits(m) == Bits{0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1});
 }
 
@@ -52,7 +52,7 @@ TEST_CASE("TFMOT: rising targets leave 100, 90, 90, 70, 70, 50 weights; 0.2 of 1
 TEST_CASE("SparseML: a mask of 1x4 blocks is the mask of runs of four, exact to the block") {
   Reference b;
   const auto values = drawn(64 * 512, 1);
-  const Mask m = LayerMagnitude{.sparsity = 0.8, .granularity = Block{.rows = 1, .cols = 4}}.first(b, one({64, 512}, values));
+  const Mask m = LayerMagnitude{.sparsity = 0.8, .granularity = Block{.rows = 1, .columns = 4}}.first(b, one({64, 512}, values));
   std::vector<std::pair<double, std::size_t>> runs;
   for (std::size_t run = 0; run < values.size() / 4; ++run) {
     double sum = 0;
@@ -65,14 +65,14 @@ TEST_CASE("SparseML: a mask of 1x4 blocks is the mask of runs of four, exact to 
     std::fill_n(expected.begin() + static_cast<std::ptrdiff_t>(4 * runs[i].second), 4, std::uint8_t{0});
   CHECK(bits(m) == expected);
   // A convolution's view is [out, all the rest].
-  CHECK(bits(LayerMagnitude{.sparsity = 0.8, .granularity = Block{.rows = 1, .cols = 4}}.first(b, one({64, 128, 2, 2}, values))) == expected);
+  CHECK(bits(LayerMagnitude{.sparsity = 0.8, .granularity = Block{.rows = 1, .columns = 4}}.first(b, one({64, 128, 2, 2}, values))) == expected);
 }
 
 TEST_CASE("blocks at the edges are smaller, count as blocks, and are judged by their mean") {
   Reference b;
   //                       2x2 blocks: 1.25 | 3 ; 2 | 9 (one weight)
   const auto net = one({3, 3}, {1, 1, 3, 2, 1, 3, 2, 2, 9});
-  const auto left = [&](double remove) { return bits(LayerMagnitude{.remove = remove, .granularity = Block{.rows = 2, .cols = 2}}.first(b, net)); };
+  const auto left = [&](double remove) { return bits(LayerMagnitude{.remove = remove, .granularity = Block{.rows = 2, .columns = 2}}.first(b, net)); };
   CHECK(left(0.25) == Bits{0, 0, 1, 0, 0, 1, 1, 1, 1});
   CHECK(left(0.5) == Bits{0, 0, 1, 0, 0, 1, 0, 0, 1});
   CHECK(left(0.75) == Bits{0, 0, 0, 0, 0, 0, 0, 0, 1});
@@ -81,7 +81,7 @@ TEST_CASE("blocks at the edges are smaller, count as blocks, and are judged by t
 TEST_CASE("a block is judged by what lives in it, and amounts count live blocks") {
   Reference b;
   const auto net = one({2, 4}, {9, 1, 4, 4, 3, 3, 5, 5});
-  const Block pairs{.rows = 1, .cols = 2};
+  const Block pairs{.rows = 1, .columns = 2};
   // With the 9 dead the first block's mean is 1, not 5; the second one is dead altogether.
   const Mask before = mask_of_bits("w", {2, 4}, {0, 1, 0, 0, 1, 1, 1, 1});
   CHECK(bits(LayerMagnitude{.remove = 1.0 / 3, .granularity = pairs}.next(b, net, before)) == Bits{0, 0, 0, 0, 1, 1, 1, 1});
@@ -94,7 +94,7 @@ TEST_CASE("blocks of all layers are ranked together, with floors in blocks") {
   Reference b;
   Bag<Reference> net;
   net.add(b, "a", {1, 4}, {1, 1, 2, 2}).add(b, "c", {2, 4}, {3, 3, 4, 4, 5, 5, 6, 6});
-  const Block pairs{.rows = 1, .cols = 2};
+  const Block pairs{.rows = 1, .columns = 2};
   const Mask m = GlobalMagnitude{.remove = 0.5, .granularity = pairs, .keep_at_least = 1}.first(b, net);
   CHECK(bits(m, "a") == Bits{0, 0, 1, 1});
   CHECK(bits(m, "c") == Bits{0, 0, 0, 0, 1, 1, 1, 1});
@@ -104,7 +104,7 @@ TEST_CASE("blocks of all layers are ranked together, with floors in blocks") {
 TEST_CASE("a block of one weight is a weight") {
   Reference b;
   const auto net = one({20, 30}, drawn(600, 2));
-  CHECK(GlobalMagnitude{.remove = 0.37, .granularity = Block{.rows = 1, .cols = 1}}.first(b, net) == GlobalMagnitude{.remove = 0.37}.first(b, net));
+  CHECK(GlobalMagnitude{.remove = 0.37, .granularity = Block{.rows = 1, .columns = 1}}.first(b, net) == GlobalMagnitude{.remove = 0.37}.first(b, net));
 }
 
 // tensorflow/model-optimization pruning_utils_test.py: of each four in a row, the two smallest are zero.
@@ -150,18 +150,18 @@ TEST_CASE("keep of refuses other amounts, and both units refuse sizes without se
   refused(GlobalMagnitude{.granularity = KeepOf{}, .keep_at_least = 1}, "says how much stays");
   refused(GlobalMagnitude{.granularity = KeepOf{.keep = 4, .of = 4}}, "found granularity.keep = 4, needed at least 1 and less than .of, which is 4");
   refused(GlobalMagnitude{.granularity = KeepOf{.keep = 0, .of = 4}}, "granularity.keep = 0");
-  refused(GlobalMagnitude{.remove = 0.5, .granularity = Block{.rows = 0, .cols = 4}}, "found granularity.rows = 0");
+  refused(GlobalMagnitude{.remove = 0.5, .granularity = Block{.rows = 0, .columns = 4}}, "found granularity.rows = 0");
   refused(GlobalMagnitude{.remove = 0.5, .granularity = Block{}, .counting = Counting::torch_prune}, "counts single weights");
 }
 
 TEST_CASE("a NaN is refused with its weight's place, whatever the unit") {
   Reference b;
   const auto net = one({1, 4}, {1, 2, std::numeric_limits<float>::quiet_NaN(), 4});
-  CHECK_THROWS_WITH_AS((LayerMagnitude{.remove = 0.5, .granularity = Block{.rows = 1, .cols = 2}}.first(b, net)), doctest::Contains("the score of 'w' at 2: found NaN"), PolicyError);
+  CHECK_THROWS_WITH_AS((LayerMagnitude{.remove = 0.5, .granularity = Block{.rows = 1, .columns = 2}}.first(b, net)), doctest::Contains("the score of 'w' at 2: found NaN"), PolicyError);
   CHECK_THROWS_WITH_AS((LayerMagnitude{.granularity = KeepOf{}}.first(b, net)), doctest::Contains("the score of 'w' at 2: found NaN"), PolicyError);
 }
 
 TEST_CASE("units are written as in code") {
   CHECK(str(GlobalMagnitude{.granularity = KeepOf{}}) == "GlobalMagnitude{.granularity = KeepOf{.keep = 2, .of = 4}}");
-  CHECK(str(LayerMagnitude{.remove = 0.5, .granularity = Block{.rows = 4, .cols = 1}}) == "LayerMagnitude{.remove = 0.5, .granularity = Block{.rows = 4, .cols = 1}}");
+  CHECK(str(LayerMagnitude{.remove = 0.5, .granularity = Block{.rows = 4, .columns = 1}}) == "LayerMagnitude{.remove = 0.5, .granularity = Block{.rows = 4, .columns = 1}}");
 }

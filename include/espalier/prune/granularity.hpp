@@ -16,12 +16,12 @@ struct EachWeight {
   bool operator==(const EachWeight&) const = default;
 };
 
-/// Blocks of rows x cols weights in the view [out, all the rest] of a weight; those at the edges may be smaller. A
+/// Blocks of rows x columns weights in the view [out, all the rest] of a weight; those at the edges may be smaller. A
 /// block's score is the mean of its live weights' scores, a block lives while one of its weights does, and amounts
 /// and floors count blocks.
 /// Differs  TFMOT's AVG pooling takes the dead in as zeros: the same on a mask of ones.
 struct Block {
-  Index rows = 1, cols = 4;
+  Index rows = 1, columns = 4;
   bool operator==(const Block&) const = default;
 };
 
@@ -36,7 +36,7 @@ struct KeepOf {
 using Granularity = std::variant<EachWeight, Block, KeepOf>;
 
 inline void append(std::string& out, const EachWeight&) { out += "EachWeight{}"; }
-inline void append(std::string& out, const Block& g) { out += str("Block{.rows = ", g.rows, ", .cols = ", g.cols, "}"); }
+inline void append(std::string& out, const Block& g) { out += str("Block{.rows = ", g.rows, ", .columns = ", g.columns, "}"); }
 inline void append(std::string& out, const KeepOf& g) { out += str("KeepOf{.keep = ", g.keep, ", .of = ", g.of, "}"); }
 
 namespace detail {

@@ -40,7 +40,7 @@ struct Unstructured {
   std::optional<double> remove{};                      // share of the weights that still live, or
   std::optional<double> sparsity{};                    // share of all weights that are dead afterwards; one of the two
   C criterion{};
-  Granularity granularity = EachWeight{};              // or Block{.rows = 1, .cols = 4}, KeepOf{.keep = 2, .of = 4}
+  Granularity granularity = EachWeight{};              // or Block{.rows = 1, .columns = 4}, KeepOf{.keep = 2, .of = 4}
   std::vector<std::pair<std::string, double>> layers{};  // the same share, another number: {{"fc3", 0.1}}
   std::vector<std::string> ignore{};                   // layers left as they are; each must match one
   std::optional<Index> keep_at_least{};                // weights (or blocks) a layer; without a floor, a layer that would be empty is an error
@@ -83,7 +83,7 @@ struct Unstructured {
     if (const auto* g = std::get_if<KeepOf>(&granularity)) return validate_keep_of(policy, *g);
     if (const auto* g = std::get_if<Block>(&granularity)) {
       detail::require_field(g->rows >= 1, policy, "granularity.rows", static_cast<double>(g->rows), "at least 1");
-      detail::require_field(g->cols >= 1, policy, "granularity.cols", static_cast<double>(g->cols), "at least 1");
+      detail::require_field(g->columns >= 1, policy, "granularity.columns", static_cast<double>(g->columns), "at least 1");
     }
     if (remove.has_value() == sparsity.has_value())
       throw PolicyError(str(policy, ": found ", remove ? "both .remove and .sparsity" : "neither .remove nor .sparsity",

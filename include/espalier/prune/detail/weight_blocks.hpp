@@ -17,14 +17,14 @@ namespace espalier::detail {
 // `first` on belong to that block.
 template <class F>
 void for_block_rows(const Shape& shape, const Block& block, F f) {
-  const Index rows = shape.count() == 0 ? 0 : shape[0], cols = rows == 0 ? 0 : shape.count() / rows, across = (cols + block.cols - 1) / block.cols;
+  const Index rows = shape.count() == 0 ? 0 : shape[0], cols = rows == 0 ? 0 : shape.count() / rows, across = (cols + block.columns - 1) / block.columns;
   for (Index row = 0; row < rows; ++row)
-    for (Index at = 0; at < across; ++at) f(row / block.rows * across + at, row * cols + at * block.cols, std::min(block.cols, cols - at * block.cols));
+    for (Index at = 0; at < across; ++at) f(row / block.rows * across + at, row * cols + at * block.columns, std::min(block.columns, cols - at * block.columns));
 }
 inline Index blocks_in(const Shape& shape, const Block& block) {
   if (shape.count() == 0) return 0;
   const Index rows = shape[0], cols = shape.count() / rows;
-  return ((rows + block.rows - 1) / block.rows) * ((cols + block.cols - 1) / block.cols);
+  return ((rows + block.rows - 1) / block.rows) * ((cols + block.columns - 1) / block.columns);
 }
 
 /// The blocks of a layer as candidates of their own, of the scores of its weights.
