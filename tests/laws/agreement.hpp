@@ -38,11 +38,10 @@ std::map<std::string, HostTensor> after_training_pass(B& b, M& net, const Tensor
   return left;
 }
 
-/// Checks the law for one plan: outputs in eval and train mode, and, of what survives, the gradients and
-/// running statistics of a training pass.
+/// Checks that two networks agree, one with channels that do not count and one without them: outputs in eval
+/// and train mode, and, of what survives, the gradients and running statistics of a training pass.
 template <Backend B, Module M>
-void check_agreement(B& b, const M& net, const Plan& plan, double tolerance = 1e-5) {
-  M masked = mask(b, net, plan), slim = shrink(b, net, plan);
+void check_agreement(B& b, M masked, M slim, const Plan& plan, double tolerance = 1e-5) {
   clear_gradients(slim);
   clear_gradients(masked);
   const auto x = random_images(b, plan.input.with(0, 4), Rng(2));
@@ -53,7 +52,7 @@ void check_agreement(B& b, const M& net, const Plan& plan, double tolerance = 1e
   const auto found = after_training_pass(b, slim, x, slim_output);
   CHECK(difference(masked_output, slim_output) <= tolerance);
 
-  const auto removed = detail::slices_of<B>(net, plan, [](ChannelRole) { return true; });
+  const auto removed = espalier::detail::slices_of<B>(masked, plan, [](ChannelRole) { return true; });
   double largest = 0;
   for (const auto& [path, tensor] : expected)
     for (const float v : tensor.values) largest = std::max(largest, std::abs(static_cast<double>(v)));
@@ -63,7 +62,7 @@ void check_agreement(B& b, const M& net, const Plan& plan, double tolerance = 1e
     HostTensor& tensor = entry.second;
     CAPTURE(path);
     if (const auto slices = removed.of.find(path); slices != removed.of.end())
-      for (const auto& [axis, dead] : slices->second) tensor = detail::without(tensor, axis, dead);
+      for (const auto& [axis, dead] : slices->second) tensor = espalier::detail::without(tensor, axis, dead);
     const HostTensor& other = found.at(path);
     REQUIRE(tensor.shape == other.shape);
     double apart = 0;
@@ -71,6 +70,12 @@ void check_agreement(B& b, const M& net, const Plan& plan, double tolerance = 1e
       apart = std::max(apart, std::abs(static_cast<double>(tensor.values[i]) - static_cast<double>(other.values[i])));
     CHECK(apart <= tolerance * largest);
   }
+}
+
+/// Checks the law mask = shrink for one plan.
+template <Backend B, Module M>
+void check_agreement(B& b, const M& net, const Plan& plan, double tolerance = 1e-5) {
+  check_agreement(b, mask(b, net, plan), shrink(b, net, plan), plan, tolerance);
 }
 
 /// The plan's own words: its text reads back, its savings are those of the network that shrink() returns,
