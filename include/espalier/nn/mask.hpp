@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -158,7 +159,7 @@ M mask(B& b, const M& net, const Mask& mask) {
 
 /// "266200 of 266200 weights live (100 %)"
 inline void append(std::string& out, const Mask& mask) {
-  out += str(mask.survivors(), " of ", mask.weights(), " weights live (", 100 * mask.density(), " %)");
+  out += str(mask.survivors(), " of ", mask.weights(), " weights live (", std::round(1e4 * mask.density()) / 1e2, " %)");
 }
 
 }  // namespace espalier
