@@ -23,6 +23,7 @@
 #include <espalier/op/loss.hpp>
 #include <espalier/prune/apply.hpp>
 #include <espalier/prune/budget.hpp>
+#include <espalier/prune/dead_channels.hpp>
 #include <espalier/prune/filter_l1.hpp>
 #include <espalier/prune/mask_controls.hpp>
 #include <espalier/prune/plan.hpp>
