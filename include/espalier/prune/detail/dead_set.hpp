@@ -34,7 +34,7 @@ class DeadSet {
     reads_.resize(static_cast<std::size_t>(d_.graph.channel_count()));
     gone_.resize(reads_.size());
     for (std::size_t r = 0; r < d_.readings.size(); ++r) {
-      Reading& reading = d_.readings[r];
+      ChannelReading& reading = d_.readings[r];
       for (int& id : reading.in) id = d_.graph.find(id);
       for (int& id : reading.out) id = d_.graph.find(id);
       for (std::size_t c = 0; c < reading.in.size(); ++c)
@@ -53,7 +53,7 @@ class DeadSet {
     Death death = Death::unread;
     for (const auto& read : reads_[at(group, channel)])
       for_each_live_row(read, [&](Index row) {
-        const Reading& r = reading(read);
+        const ChannelReading& r = reading(read);
         if (!r.linear || contribution(r.weight, row, read.position % r.slices()).value == 0) death = std::max(death, Death::zero);
         else death = Death::constant;
         return true;
@@ -71,7 +71,7 @@ class DeadSet {
   std::map<std::string, std::vector<double>> folds() const {
     std::map<std::string, std::vector<double>> folds;
     for (const auto& [weight, readings] : uses_) {
-      const Reading& r = d_.readings[static_cast<std::size_t>(readings.front())];
+      const ChannelReading& r = d_.readings[static_cast<std::size_t>(readings.front())];
       const Sink& sink = sinks_.at(weight);
       if (!r.linear || sink.path.empty()) continue;
       std::vector<double> add(r.out.size());
@@ -90,7 +90,7 @@ class DeadSet {
  private:
   struct Read {
     int reading;
-    Index position;  // in Reading::in
+    Index position;  // in ChannelReading::in
   };
   struct Contribution {
     double value = 0;
@@ -98,7 +98,7 @@ class DeadSet {
     bool flat = true;     // as is what it reads
   };
 
-  const Reading& reading(const Read& read) const { return d_.readings[static_cast<std::size_t>(read.reading)]; }
+  const ChannelReading& reading(const Read& read) const { return d_.readings[static_cast<std::size_t>(read.reading)]; }
   std::size_t at(std::size_t group, Index channel) const { return static_cast<std::size_t>(channels_[group][static_cast<std::size_t>(channel)]); }
   std::string layer(const void* weight) const { return str('\'', layer_of(d_.paths.at(weight)), '\''); }
 
@@ -106,7 +106,7 @@ class DeadSet {
   // rows are not known counts as one row that stays.
   template <class F>
   bool for_each_live_row(const Read& read, F f) const {
-    const Reading& r = reading(read);
+    const ChannelReading& r = reading(read);
     if (!r.linear) return !r.read[static_cast<std::size_t>(read.position)] || f(0);
     const Links& links = d_.links.at(r.weight);
     const Index first = read.position / r.slices() * r.rows();
@@ -121,7 +121,7 @@ class DeadSet {
     double low = std::numeric_limits<double>::infinity(), high = -low, tolerance = 0;
     Contribution all;
     for (const int use : uses_.at(weight)) {
-      const Reading& r = d_.readings[static_cast<std::size_t>(use)];
+      const ChannelReading& r = d_.readings[static_cast<std::size_t>(use)];
       const auto constant = r.constants.find(r.position(row, slice));
       if (!r.linear || constant == r.constants.end()) return {.uniform = false, .flat = false};
       const std::vector<double>& plane = constant->second;
@@ -161,17 +161,17 @@ class DeadSet {
       if (r.bias != nullptr) weights_of[r.bias].push_back(r.weight);
     for (const auto& [weight, readings] : uses_) {
       Sink& sink = sinks_[weight];
-      const Reading& first = d_.readings[static_cast<std::size_t>(readings.front())];
+      const ChannelReading& first = d_.readings[static_cast<std::size_t>(readings.front())];
       const auto all = [&](auto holds) {
         return std::all_of(readings.begin(), readings.end(), [&](int r) { return holds(d_.readings[static_cast<std::size_t>(r)]); });
       };
       if (first.bias != nullptr) {
         const auto& sharers = weights_of.at(first.bias);
         const bool own = std::all_of(sharers.begin(), sharers.end(), [&, w = weight](const void* other) { return other == w; });
-        if (own && all([&](const Reading& r) { return r.bias == first.bias; })) sink.path = d_.paths.at(first.bias);
+        if (own && all([&](const ChannelReading& r) { return r.bias == first.bias; })) sink.path = d_.paths.at(first.bias);
         else sink.because = str(layer(weight), " shares its bias, which cannot take a constant of one layer");
       } else if (first.normed_by != nullptr && d_.norm_uses.at(first.normed_by) == static_cast<int>(readings.size()) &&
-                 all([&](const Reading& r) { return r.bias == nullptr && r.normed_by == first.normed_by && r.uses == 1 && !r.activated; })) {
+                 all([&](const ChannelReading& r) { return r.bias == nullptr && r.normed_by == first.normed_by && r.uses == 1 && !r.activated; })) {
         sink = {.path = d_.paths.at(first.normed_by), .sign = -1};
       } else {
         sink.because = str(layer(weight), " has no bias that could take the constant, nor a batch norm of its own");
@@ -211,7 +211,7 @@ class DeadSet {
     return need;
   }
 
-  std::string not_foldable(const Reading& r, Index position, Index row) const {
+  std::string not_foldable(const ChannelReading& r, Index position, Index row) const {
     if (!r.linear) {
       const auto& plane = r.constants.at(position);
       if (std::all_of(plane.begin(), plane.end(), [](double v) { return v == 0; })) return {};

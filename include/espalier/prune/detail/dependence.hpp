@@ -49,7 +49,7 @@ class Links {
 };
 
 // One application of a weight that reads channels.
-struct Reading {
+struct ChannelReading {
   const void* weight = nullptr;
   const void* bias = nullptr;
   std::string op{};
@@ -74,7 +74,7 @@ struct Reading {
 // What a run leaves: all that finding dead channels needs to know.
 struct Dependence {
   ChannelGraph graph;
-  std::vector<Reading> readings;
+  std::vector<ChannelReading> readings;
   std::map<const void*, Links> links;         // by Parameter
   std::map<const void*, int> norm_uses;       // applications of a batch norm, by running mean
   std::map<const void*, std::string> paths;   // of Parameters and Buffers

@@ -115,7 +115,7 @@ class Taps {
   // A layer whose rows are known: output k can change if a live weight of its row reads what can.
   void read_linearly(const Given& given, Value& y, const ConvShape& sizes, Activation activation) {
     const Value& x = *given.values[0];
-    Reading r{.weight = given.parameters[1], .linear = true, .sizes = sizes, .activated = activation != Activation::none, .in = x.channels, .out = y.channels, .varies = x.varies};
+    ChannelReading r{.weight = given.parameters[1], .linear = true, .sizes = sizes, .activated = activation != Activation::none, .in = x.channels, .out = y.channels, .varies = x.varies};
     if (given.parameters.size() > 2) r.bias = given.parameters[2];
     tap(r, x);
     const Links& links = found_.links.at(r.weight);
@@ -130,7 +130,7 @@ class Taps {
   }
 
   // The values of the channels that cannot change. One that does change belies an op's statement, and varies.
-  void tap(Reading& r, const Value& x) {
+  void tap(ChannelReading& r, const Value& x) {
     if (std::find(r.varies.begin(), r.varies.end(), false) == r.varies.end()) return;
     const auto host = x.value.to_host(b_);
     for (const auto v : host) r.scale = std::max(r.scale, std::abs(static_cast<double>(v)));
@@ -219,7 +219,7 @@ class Taps {
     for (const auto& [path, read] : reads)
       for (std::size_t i = 0; i < ids.size(); ++i) {
         if (given.values[i] == nullptr) continue;
-        Reading r{.weight = read.weight, .op = std::string(name), .in = given.values[i]->channels, .varies = given.values[i]->varies};
+        ChannelReading r{.weight = read.weight, .op = std::string(name), .in = given.values[i]->channels, .varies = given.values[i]->varies};
         for (const int id : ids[i]) {
           const auto found = read.live.find(local.find(id));
           r.read.push_back(found != read.live.end() && found->second);
