@@ -64,11 +64,13 @@ WithoutDead<M> check_removal(B& b, const M& net, const Shape& input, const Mask&
   // Survivors keep their bits, where nothing is folded in.
   const auto before = contents(b, masked), after = contents(b, slim.net);
   const auto removed = espalier::detail::slices_of<B>(net, plan, [](ChannelRole) { return true; });
-  for (auto [path, tensor] : before) {
+  for (const auto& entry : before) {
+    const std::string& path = entry.first;
+    HostTensor tensor = entry.second;
     CAPTURE(path);
     if (const auto slices = removed.of.find(path); slices != removed.of.end())
       for (const auto& [axis, dead] : slices->second) tensor = espalier::detail::without(tensor, axis, dead);
-    const bool is_folded = std::any_of(slim.found.folds.begin(), slim.found.folds.end(), [&, p = path](const Fold& fold) { return fold.path == p; });
+    const bool is_folded = std::any_of(slim.found.folds.begin(), slim.found.folds.end(), [&](const Fold& fold) { return fold.path == path; });
     if (is_folded) CHECK(tensor.shape == after.at(path).shape);
     else CHECK(tensor == after.at(path));
   }

@@ -78,7 +78,7 @@ class DeadSet {
       for (std::size_t c = 0; c < r.in.size(); ++c) {
         if (!gone_[static_cast<std::size_t>(r.in[c])]) continue;
         for_each_live_row({readings.front(), static_cast<Index>(c)}, [&](Index row) {
-          add[static_cast<std::size_t>(row)] += sink.sign * contribution(weight, row, static_cast<Index>(c) % r.slices()).value;
+          add[static_cast<std::size_t>(row)] += sink.sign * contribution(r.weight, row, static_cast<Index>(c) % r.slices()).value;
           return true;
         });
       }
@@ -162,7 +162,7 @@ class DeadSet {
     for (const auto& [weight, readings] : uses_) {
       Sink& sink = sinks_[weight];
       const ChannelReading& first = d_.readings[static_cast<std::size_t>(readings.front())];
-      const auto all = [&](auto holds) {
+      const auto all = [&, &readings = readings](auto holds) {
         return std::all_of(readings.begin(), readings.end(), [&](int r) { return holds(d_.readings[static_cast<std::size_t>(r)]); });
       };
       if (first.bias != nullptr) {
