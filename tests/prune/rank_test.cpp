@@ -151,11 +151,11 @@ std::string sentence(F&& f) {
 }  // namespace
 
 TEST_CASE("the cut and the bits are those of a stable sort, for every size") {
-  for (const Index size : {1, 2, 15, 63, 64, 65, 127, 4096, 4097, 16383, 16384, 16385, 100000}) {
+  for (const Index size : {1, 2, 15, 63, 64, 65, 127, 4096, 4097, 16383, 16384, 16385, 70000}) {
     CAPTURE(size);
     check(one(normal(size, size)));
   }
-  check_ranks(one(normal(1000000, 5)), {777, 800000});
+  check_ranks(one(normal(1000000, 5)), {800000});
 }
 
 TEST_CASE("tensors of any sizes, empty ones too, are one ranking") {
@@ -210,7 +210,7 @@ TEST_CASE("of equal scores the later go and the earlier stay") {
 
 TEST_CASE("heavy ties are counted, wherever the cut is among them") {
   for (const int part : {2, 10, 100}) {  // every part-th score is 0, or all but those
-    Tensors zeros = one(normal(150000, 1)), others = zeros;
+    Tensors zeros = one(normal(70000, 1)), others = zeros;
     for (std::size_t i = 0; i < zeros.scores[0].size(); ++i) (static_cast<int>(i) % part == 0 ? zeros : others).scores[0][i] = 0;
     check(zeros);
     check(others);
@@ -218,7 +218,7 @@ TEST_CASE("heavy ties are counted, wherever the cut is among them") {
     check_ranks(zeros, {tied - 1, tied, tied + 1, tied + 20});
     check_ranks(others, {n - tied - 1, n - tied, n - tied + 1});
   }
-  Tensors few_values = one(normal(150000, 2));
+  Tensors few_values = one(normal(70000, 2));
   for (float& v : few_values.scores[0]) v = std::round(4 * v);
   check(few_values);
 }
@@ -227,7 +227,7 @@ TEST_CASE("dead scores take no part") {
   for (const double density : {0.9, 0.5, 0.03}) {
     Tensors t;
     Rng rng(17);
-    for (const Index size : {65, 30000, 0, 200000}) {
+    for (const Index size : {65, 30000, 0, 60000}) {
       t.add(normal(size, size));
       for (std::size_t i = 0; i < t.scores.back().size(); ++i)
         if (!rng.bernoulli(density)) t.kill(t.scores.size() - 1, i);
@@ -301,7 +301,7 @@ TEST_CASE("zero and minus zero are equal, denormals are not zero, infinities are
 }
 
 TEST_CASE("sorted, reversed, organ-pipe, sawtooth and widely spread scores are ranked as others are") {
-  const std::size_t n = 120000;
+  const std::size_t n = 50000;
   std::vector<float> rising(n), falling(n), pipe(n), saw(n), spread(n);
   Rng rng(8);
   for (std::size_t i = 0; i < n; ++i) {
@@ -315,7 +315,7 @@ TEST_CASE("sorted, reversed, organ-pipe, sawtooth and widely spread scores are r
 }
 
 TEST_CASE("a sample that misleads costs time and changes nothing") {
-  const Index n = 200000;
+  const Index n = 100000;
   for (const float sampled : {9.0f, -9.0f, 0.0f}) {  // far above the rest, far below it, in its middle
     std::vector<float> values = normal(n, 6);
     for (const Index place : sample_places(n))
@@ -332,13 +332,15 @@ TEST_CASE("a sample that misleads costs time and changes nothing") {
   check(t);
 }
 
-TEST_CASE("the sample's places lie inside, in order, and apart") {
+TEST_CASE("the sample's places lie inside, in order, apart, and everywhere") {
   for (const Index total : {1, 15, 16, 17, 4097, 100000, 15000000}) {
     const auto places = sample_places(total);
     REQUIRE_FALSE(places.empty());
     CHECK(places.front() >= 0);
     CHECK(places.back() < total);
     for (std::size_t i = 1; i < places.size(); ++i) CHECK(places[i] >= places[i - 1] + sample_run);
+    for (std::size_t eighth = 1; eighth < 8 && places.size() > 8; ++eighth)
+      CHECK(static_cast<double>(places[eighth * places.size() / 8]) == doctest::Approx(static_cast<double>(total) * static_cast<double>(eighth) / 8).epsilon(0.1));
   }
 }
 
@@ -346,7 +348,7 @@ TEST_CASE("an alive NaN is refused by its place, a dead one is not looked at") {
   for (const ScoreKey key : {ScoreKey::value, ScoreKey::magnitude})
     for (const float bad : {nan_score, -nan_score, std::bit_cast<float>(0x7f800001)}) {
       Tensors t;
-      for (const Index size : {100, 150000, 100}) t.add(normal(size, size));
+      for (const Index size : {100, 80000, 100}) t.add(normal(size, size));
       const auto is_bad = [](std::size_t tensor, std::size_t i) { return tensor == 2 || (tensor == 1 && i >= 54321 && i % 7 < 2); };
       for (std::size_t tensor = 0; tensor < 3; ++tensor)
         for (std::size_t i = 0; i < t.scores[tensor].size(); ++i)
@@ -378,6 +380,16 @@ TEST_CASE("an alive NaN is refused by its place, a dead one is not looked at") {
   Tensors small = one({1.0f, nan_score, 2.0f});
   ThreadPool pool(1);
   CHECK_THROWS_AS((void)find_cut(pool, small.segments(), ScoreKey::value, 1), NotANumber);
+}
+
+TEST_CASE("the first NaN is named, whichever thread meets one first") {
+  Tensors t = one(std::vector<float>(600000, nan_score));
+  std::fill_n(t.scores[0].begin(), 20000, 1.0f);
+  for (const int threads : {1, 2, 3, 4, 7}) {
+    ThreadPool pool(threads);
+    for (int round = 0; round < 5; ++round)
+      CHECK(sentence([&] { (void)find_cut(pool, t.segments(), ScoreKey::value, 1); }).starts_with("selection: score 20000 of tensor 0 is NaN"));
+  }
 }
 
 TEST_CASE("a rank that does not exist is refused with a sentence") {

@@ -18,6 +18,7 @@
 
 #include <espalier/backend/detail/thread_pool.hpp>
 #include <espalier/error.hpp>
+#include <espalier/prune/detail/score_sample.hpp>
 #include <espalier/prune/detail/score_scan.hpp>
 
 namespace espalier::detail {
@@ -40,20 +41,6 @@ struct NotANumber : PolicyError {
   std::size_t segment;
   Index index;
 };
-
-inline constexpr Index sample_run = 16;  // scores of one cache line
-
-/// Where the runs of a sample of some total^(2/3) of `total` scores start: one in each equal stretch, at a
-/// shifting place, so that a periodic pattern is not followed. They depend on nothing else.
-inline std::vector<Index> sample_places(Index total) {
-  const auto runs = std::max(Index{1}, static_cast<Index>(std::pow(static_cast<double>(total), 2.0 / 3)) / sample_run);
-  const Index stretch = total / runs, spare = std::max(Index{0}, stretch - sample_run);
-  std::vector<Index> places(static_cast<std::size_t>(runs));
-  std::uint32_t shift = 0;
-  for (Index r = 0; r < runs; ++r, shift += 0x9E3779B9u)  // steps of the golden ratio are evenly spread
-    places[static_cast<std::size_t>(r)] = r * stretch + static_cast<Index>((shift * static_cast<std::uint64_t>(spare)) >> 32);
-  return places;
-}
 
 /// Finds the cut in one set of segments, by one order.
 template <ScoreKey K>
@@ -198,14 +185,15 @@ class Ranking {
 
   // The scores at sample_places around rank k / alive, four standard deviations and a little to either side.
   Guess guess_by_sample(Index k, Index alive) {
-    const std::vector<float> sample = take_sample();
+    const std::vector<ScoreSample> samples = take_sample(pool_, segments_);
+    std::vector<ScoreSegment> sampled;
+    for (const ScoreSample& sample : samples) sampled.push_back({sample.scores});
+    const Index size = total_size(sampled);
     Guess guess{-infinity_key, infinity_key + 1, false, alive};
-    const auto size = static_cast<Index>(sample.size());
     const double n = static_cast<double>(size), part = static_cast<double>(k) / static_cast<double>(alive);
     const double slack = 4 * std::sqrt(n * part * (1 - part)) + 16;
     const auto low = static_cast<Index>(n * part - slack), high = static_cast<Index>(n * part + slack);
-    const ScoreSegment sampled{.scores = sample};
-    Ranking ranking(pool_, std::span<const ScoreSegment>(&sampled, 1));
+    Ranking ranking(pool_, sampled);
     const auto end = [&](Index rank) {
       const Cut cut = ranking.find(rank, size);
       guess.ties = guess.ties || cut.equal > 16;
@@ -215,29 +203,8 @@ class Ranking {
     if (high <= size) guess.high = end(high) + 1;
     // Twice what is expected inside, and few enough that what is kept is a smaller problem.
     const Index inside = few + static_cast<Index>(4 * slack / (n + 1) * static_cast<double>(alive));
-    guess.room = std::min(inside, std::max(alive / 2, total() / 8));
+    guess.room = std::min(inside, std::max(alive / 2, total_size(segments_) / 8));
     return guess;
-  }
-
-  Index total() const {
-    Index sum = 0;
-    for (const ScoreSegment& s : segments_) sum += s.size();
-    return sum;
-  }
-
-  std::vector<float> take_sample() const {
-    std::vector<float> sample;
-    std::size_t s = 0;
-    Index start = 0;  // of segment s
-    for (const Index place : sample_places(total())) {
-      for (; place - start >= segments_[s].size(); ++s) start += segments_[s].size();
-      const Index end = std::min(place - start + sample_run, segments_[s].size());
-      for (Index i = place - start; i < end; ++i) {
-        const float score = segments_[s].scores[static_cast<std::size_t>(i)];
-        if (segments_[s].is_alive(i) && !is_nan(score)) sample.push_back(score);
-      }
-    }
-    return sample;
   }
 
   Cut find_among_kept(Index k, Index count) {

@@ -26,6 +26,12 @@ struct ScoreSegment {
   bool is_alive(Index i) const { return alive == nullptr || (alive[i / 64] >> (i % 64) & 1) != 0; }
 };
 
+inline Index total_size(std::span<const ScoreSegment> segments) {
+  Index sum = 0;
+  for (const ScoreSegment& s : segments) sum += s.size();
+  return sum;
+}
+
 /// The order of scores x: by x, or by |x|, so that weights need no copy.
 enum class ScoreKey { value, magnitude };
 
