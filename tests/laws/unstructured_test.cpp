@@ -178,6 +178,7 @@ TEST_CASE("the mask is the same on every backend and on any number of threads, w
   R r;
   EigenCpu one({.threads = 1}), two({.threads = 2}), three({.threads = 3}), four({.threads = 4});
   OpaqueBackend<float> opaque;
+  BasicReference<double> wide;
   for (std::uint64_t seed = 0; seed < 12; ++seed) {
     CAPTURE(seed);
     const auto net = seasoned(r, seed);
@@ -190,6 +191,7 @@ TEST_CASE("the mask is the same on every backend and on any number of threads, w
       CHECK(on(three) == expected);
       CHECK(on(four) == expected);
       CHECK(on(opaque) == expected);
+      CHECK(on(wide) == expected);
     };
     agree(GlobalMagnitude{.remove = 0.6, .keep_at_least = 1});
     agree(LayerMagnitude{.remove = 0.6});

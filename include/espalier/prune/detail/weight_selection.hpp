@@ -63,14 +63,14 @@ inline std::vector<std::vector<std::uint64_t>> without_lowest(ThreadPool& thread
   return left;
 }
 
-/// Exactly k of the pool go. A layer that would fall below its floor gives what it may, and the next lowest of the
+/// Exactly k of the pool go. A layer that would fall below its floor, or is, gives what it may, and the next lowest of the
 /// others go instead: the cut only rises by that, so a layer that has come to its floor stays there.
 inline void remove_lowest(ThreadPool& threads, Pool pool, Index k) {
   for (;;) {
     auto left = without_lowest(threads, pool, k);
     Pool open;
     for (std::size_t i = 0; i < pool.size(); ++i) {
-      if (Candidates::living_in(left[i]) >= std::min(pool[i]->floor, pool[i]->living())) {
+      if (Candidates::living_in(left[i]) >= pool[i]->floor) {
         open.push_back(pool[i]);
         continue;
       }
