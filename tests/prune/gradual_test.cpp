@@ -7,6 +7,7 @@
 #include <espalier/backend/reference.hpp>
 #include <espalier/io/checkpoint.hpp>
 #include <espalier/prune/gradual.hpp>
+#include <espalier/prune/score_collector.hpp>
 #include <espalier/prune/sparsity_schedule.hpp>
 #include <espalier/prune/unstructured.hpp>
 
@@ -76,6 +77,20 @@ TEST_CASE("gradual pruning resumed from a checkpoint ends with the bytes of an u
     CHECK(other == mask);
     CHECK(content(b, second) == content(b, whole));
   }
+}
+
+TEST_CASE("a criterion that reads collected scores gets them from the observer: movement decides while training") {
+  B b;
+  Net net(b, Rng(3)), by_hand(b, Rng(3));
+  const GradualPruning<GlobalMovement, LinearSparsity> moving{.decide = {.ignore = {"head"}, .keep_at_least = 1},
+                                                              .sparsity = {.from = 0.5, .to = 0.5, .begin = iterations(9), .end = iterations(9)}};
+  ScoreCollector<Movement, B> observer, alone;
+  const auto [mask, result] = prune_gradually(b, net, images(), options(), moving, observer);
+  CHECK(mask.find("conv.weight")->survivors() == 27);
+  Trainer trainer(b, by_hand, images(), options());
+  trainer.run_to(9, alone);
+  CHECK(GlobalMovement{.sparsity = 0.5, .ignore = {"head"}}.next(b, by_hand, Mask::ones(by_hand), alone.scores(b)) == mask);
+  CHECK_THROWS_AS(prune_gradually(b, by_hand, images(), options(), moving), PolicyError);  // nothing was collected
 }
 
 TEST_CASE("an amount beside the schedule, and times out of order, are refused") {

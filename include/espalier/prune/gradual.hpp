@@ -8,6 +8,7 @@
 #include <utility>
 
 #include <espalier/nn/mask.hpp>
+#include <espalier/prune/detail/decide.hpp>
 #include <espalier/prune/sparsity_schedule.hpp>
 #include <espalier/train/loop.hpp>
 
@@ -38,7 +39,8 @@ std::ostream& operator<<(std::ostream& to, const GradualPruning<Decide, S>& p) {
 
 /// Trains `net` to the end of `options`, pruning on the way; the network's dead weights are exactly zero from then on.
 /// Returns the last mask. Observers, checkpoints and stop are Trainer::run's; a checkpoint carries the mask, and a resumed
-/// run ends with the same bytes.
+/// run ends with the same bytes. An observer that collects scores, such as ScoreCollector<Movement, B>, is asked for them
+/// where `decide` reads scores; what it collected is not in a checkpoint.
 /// Throws as Trainer and the policy do.
 template <Backend B, Module M, data::Dataset D, Optimizer O, Schedule R, class L, class Decide, SparsitySchedule S, class Observer = NoObserver, class Checkpoints = NoCheckpoints, class Stop = Never>
 std::pair<Mask, TrainResult> prune_gradually(B& b, M& net, const D& data, const TrainOptions<O, R, L>& options, const GradualPruning<Decide, S>& policy, Observer&& observer = {},
@@ -52,9 +54,7 @@ std::pair<Mask, TrainResult> prune_gradually(B& b, M& net, const D& data, const 
     if (policy.sparsity.due(trainer.step())) {
       Decide decide = policy.decide;
       decide.sparsity = policy.sparsity(trainer.step());
-      Mask next = decide.next(b, std::as_const(net), mask);
-      if (!next.within(mask)) throw StaleState("GradualPruning: the decision revives weights or names others, needed a mask within the one before; correct the policy");
-      mask = std::move(next);
+      mask = detail::decided(b, decide, std::as_const(net), mask, observer);
       trainer.set_mask(mask);
     }
     Step next = trainer.step();

@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include <espalier/prune/detail/decide.hpp>
 #include <espalier/prune/rewind.hpp>
 
 namespace espalier {
@@ -47,7 +48,8 @@ std::ostream& operator<<(std::ostream& to, const IterativePruning<Decide, Then>&
 ///
 /// `each(ticket, trained)` is called after every training: to evaluate, to save the ticket, to try a control.
 /// The snapshot that `then` rewinds to is taken in the first training. When `stop()` is true, training ends between
-/// two batches, `each` is not called for the half-trained network, and `trained.stopped` says so.
+/// two batches, `each` is not called for the half-trained network, and `trained.stopped` says so. An observer that
+/// collects scores over the trainings, such as ScoreCollector<Movement, B>, is asked for them where `decide` reads scores.
 ///
 /// Throws PolicyError before anything is computed if the policy is out of range; StaleState if a decision revives a
 /// weight, or if a ticket of a later round is continued whose snapshot place is not the policy's.
@@ -67,9 +69,7 @@ std::pair<Ticket<M>, TrainedTicket<M>> prune_iteratively(B& b, Ticket<M> ticket,
     if (!saved) saved = Snapshot<M>{*trained.snapshot, trained.snapshot_state};
     each(std::as_const(ticket), std::as_const(trained));
     if (ticket.round >= policy.rounds) return {std::move(ticket), std::move(trained)};
-    Mask mask = policy.decide.next(b, std::as_const(trained.net), ticket.mask);
-    if (!mask.within(ticket.mask)) throw StaleState("IterativePruning: the decision revives weights or names others, needed a mask within the one before; correct the policy");
-    ticket = policy.then.next(b, ticket, trained, *saved, std::move(mask));
+    ticket = policy.then.next(b, ticket, trained, *saved, detail::decided(b, policy.decide, std::as_const(trained.net), ticket.mask, observer));
   }
 }
 
