@@ -47,6 +47,9 @@ void memory_script(Script<B>& s) {
              Case{{.extents = {3, 5}, .from_strides = {5, 1}, .to_strides = {9, 1}}, 15, 23},                        // into wider rows
              Case{{.extents = {2, 3, 4, 5}, .from_strides = {60, 20, 5, 1}, .to_strides = {60, 4, 1, 12}}, 120, 120},  // flattened
              Case{{.extents = {2, 3, 2, 2, 3}, .from_strides = {36, 1, 18, 9, 3}, .to_strides = {36, 12, 6, 3, 1}}, 72, 72},
+             Case{{.extents = {3, 28, 28, 1}, .from_strides = {784, 28, 1, 1}, .to_strides = {784, 28, 1, 784}}, 2352, 2352},  // one channel, flattened
+             Case{{.extents = {1, 4, 1, 5}, .from_strides = {9, 5, 7, 1}, .to_strides = {9, 6, 7, 1}}, 20, 24},            // axes of one
+             Case{{.extents = {1, 1}, .from_strides = {3, 3}, .to_strides = {2, 2}}, 1, 1},
              Case{{.extents = {2, 0, 3}, .from_strides = {1, 1, 1}, .to_strides = {1, 1, 1}}, 4, 4},
          }) {
       const auto from = s.in(c.from);

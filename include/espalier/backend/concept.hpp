@@ -53,6 +53,27 @@ struct StridedCopy {
   std::array<Index, Shape::max_rank> to_strides{};
 };
 
+/// The same copy without axes of one element, and with axes joined that follow each other in both arrays: a map of one
+/// channel is flattened by a plain copy.
+inline StridedCopy simplified(const StridedCopy& c) {
+  StridedCopy s;
+  std::array<Index, Shape::max_rank> extents{};
+  std::size_t rank = 0;
+  for (std::size_t axis = 0; axis < static_cast<std::size_t>(c.extents.rank()); ++axis) {
+    const Index extent = c.extents[static_cast<int>(axis)], from = c.from_strides[axis], to = c.to_strides[axis];
+    if (extent == 1) continue;
+    if (rank > 0 && s.from_strides[rank - 1] == from * extent && s.to_strides[rank - 1] == to * extent) {
+      extents[rank - 1] *= extent;
+    } else {
+      extents[rank++] = extent;
+    }
+    s.from_strides[rank - 1] = from;
+    s.to_strides[rank - 1] = to;
+  }
+  s.extents = Shape(std::span<const Index>(extents.data(), rank));
+  return s;
+}
+
 /// A Backend says where memory lives and runs the kernels.
 ///
 /// Meaning. A backend is a move-only value built from an options aggregate. Everything that computes

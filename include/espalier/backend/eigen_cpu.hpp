@@ -102,9 +102,15 @@ class EigenCpu {
     *out = static_cast<float>(total);
   }
 
-  void strided_copy(const StridedCopy& c, const float* from, float* to, Store store) {
+  void strided_copy(const StridedCopy& given, const float* from, float* to, Store store) {
+    if (given.extents.rank() == 0 || given.extents.count() == 0) return;
+    const StridedCopy c = simplified(given);
     const int rank = c.extents.rank();
-    if (rank == 0 || c.extents.count() == 0) return;
+    if (rank == 0) {  // one element
+      *to = store == Store::assign ? *from : *to + *from;
+      return;
+    }
+    if (rank == 1 && c.from_strides[0] == 1 && c.to_strides[0] == 1 && store == Store::assign) return copy(from, to, c.extents.count());
     const auto last = static_cast<std::size_t>(rank - 1);
     const Index inner = c.extents[rank - 1], outer = c.extents.count() / inner, from_step = c.from_strides[last], to_step = c.to_strides[last];
     const Index rows_per_block = std::max<Index>(1, block_size / inner);
