@@ -27,18 +27,26 @@ std::vector<float> sparse_floats(Index outputs, Index inputs, double zeros, std:
   return w;
 }
 
-/// x [rows, inputs] times the weights, through panels; y holds two guards behind the last value, which must stay.
+/// x [rows, inputs] times the weights. Every combination of layouts must give the same bits, and leave the guards
+/// behind each array alone.
 std::vector<float> product(ThreadPool& pool, const SparseWeights& w, Index rows, const std::vector<float>& x, const Epilogue& epilogue = {}) {
   const Panels in{rows, w.inputs()}, out{rows, w.outputs()};
-  std::vector<float> px(static_cast<std::size_t>(in.size() + 2), 7.0f), py(static_cast<std::size_t>(out.size() + 2), 7.0f);
-  std::vector<float> y(static_cast<std::size_t>(rows * w.outputs() + 2), 7.0f);
-  to_panels(pool, in, x.data(), px.data());
-  sparse_product(pool, w, rows, px.data(), py.data(), epilogue);
-  from_panels(pool, out, py.data(), y.data());
-  for (const auto* guarded : {&px, &py, &y}) {
-    CHECK((*guarded)[guarded->size() - 1] == 7.0f);
-    CHECK((*guarded)[guarded->size() - 2] == 7.0f);
+  Workspace ws(pool.threads());
+  const auto guarded = [](Index count) { return std::vector<float>(static_cast<std::size_t>(count + 2), 7.0f); };
+  auto panels_x = guarded(in.size()), panels_y = guarded(out.size()), from_panels_y = guarded(rows * w.outputs()), y = from_panels_y, mixed_y = y, turned_y = panels_y;
+  to_panels(pool, in, x.data(), panels_x.data());
+  sparse_product(pool, ws, w, rows, {panels_x.data(), true}, {panels_y.data(), true}, epilogue);
+  from_panels(pool, out, panels_y.data(), from_panels_y.data());
+  sparse_product(pool, ws, w, rows, {x.data(), false}, {y.data(), false}, epilogue);
+  sparse_product(pool, ws, w, rows, {panels_x.data(), true}, {mixed_y.data(), false}, epilogue);
+  sparse_product(pool, ws, w, rows, {x.data(), false}, {turned_y.data(), true}, epilogue);
+  for (const auto* array : {&panels_x, &panels_y, &from_panels_y, &y, &mixed_y, &turned_y}) {
+    CHECK((*array)[array->size() - 1] == 7.0f);
+    CHECK((*array)[array->size() - 2] == 7.0f);
   }
+  CHECK(same_bits(y, from_panels_y));
+  CHECK(same_bits(y, mixed_y));
+  CHECK(same_bits(panels_y, turned_y));
   y.resize(y.size() - 2);
   return y;
 }

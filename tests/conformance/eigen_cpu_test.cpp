@@ -4,6 +4,7 @@
 #include <espalier/backend/eigen_cpu.hpp>
 
 #include "conformance/backend.hpp"
+#include "conformance/prepared.hpp"
 
 using namespace espalier;
 using namespace espalier::test;
@@ -34,6 +35,7 @@ TEST_CASE("EigenCpu conforms on convolutions, with equal bits on 1, 2, 3, 4 and 
 TEST_CASE("EigenCpu conforms on normalisations, with equal bits on 1, 2, 3, 4 and 7 threads") { conforms_with_any_threads<norm_records>(); }
 TEST_CASE("EigenCpu conforms on rows, with equal bits on 1, 2, 3, 4 and 7 threads") { conforms_with_any_threads<row_records>(); }
 TEST_CASE("EigenCpu conforms on poolings, with equal bits on 1, 2, 3, 4 and 7 threads") { conforms_with_any_threads<pool_records>(); }
+TEST_CASE("EigenCpu's packed and sparse products conform, with equal bits on 1, 2, 3, 4 and 7 threads") { conforms_with_any_threads<prepared_records>(); }
 
 TEST_CASE("EigenCpu's exact convolutions round no more than products do") {
   EigenCpu exact({.threads = 1, .convolution = ConvolutionMode::exact});

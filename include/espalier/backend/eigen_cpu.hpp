@@ -153,11 +153,8 @@ class EigenCpu {
     detail::gemm(*pool_, scratch(), {.m = rows, .n = w.n(), .k = w.k(), .lda = w.k(), .ldc = w.n()}, x, w, y, Store::assign, lowered(epilogue));
   }
   SparseWeights sparse_weights(Index outputs, Index inputs, std::span<const float> w) { return {outputs, inputs, w.data(), inputs, 1}; }
-  Index sparse_elements(Index rows, Index channels) const { return detail::Panels{rows, channels}.size(); }
-  void to_sparse_layout(Index rows, Index channels, const float* x, float* panels) { detail::to_panels(*pool_, {rows, channels}, x, panels); }
-  void from_sparse_layout(Index rows, Index channels, const float* panels, float* y) { detail::from_panels(*pool_, {rows, channels}, panels, y); }
-  void sparse_product(const SparseWeights& w, Index rows, const float* x, float* y, const Epilogue<EigenCpu>& epilogue = {}) {
-    detail::sparse_product(*pool_, w, rows, x, y, lowered(epilogue));
+  void sparse_product(Index rows, const SparseWeights& w, const float* x, float* y, const Epilogue<EigenCpu>& epilogue = {}) {
+    detail::sparse_product(*pool_, scratch(), w, rows, {x}, {y}, lowered(epilogue));
   }
 
   PreparedConv prepare_conv(const ConvShape& s, const float* w) { return detail::pack_conv(s, w, algorithm()); }

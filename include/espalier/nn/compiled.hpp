@@ -5,7 +5,6 @@
 
 #include <memory>
 #include <string>
-#include <type_traits>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -36,14 +35,11 @@ class Compiled {
     (void)M::forward(std::as_const(*model_), eval, sample);
   }
 
-  /// The model's result: a Tensor where it returns one value. A model that returns a structure returns one of
-  /// CompiledValues, whose `tensor(device)` is the tensor.
+  /// What the model's forward returns.
   template <class Input>
   auto operator()(const Input& x) {
     CompiledEval<B> eval(b_, convolutions_, linears_);
-    auto y = M::forward(std::as_const(*model_), eval, x);
-    if constexpr (std::is_same_v<decltype(y), CompiledValue<B>>) return std::move(y).take(b_);
-    else return y;
+    return M::forward(std::as_const(*model_), eval, x);
   }
 
   const M& model() const { return *model_; }
@@ -60,10 +56,8 @@ class Compiled {
 };
 
 /// Runs the model on `sample` and measures, once, each linear layer in every way that the device offers; the model
-/// that is returned computes it in the fastest. What a sparse product needs of conversions counts as its time, except
-/// where a sparse layer before has done them; between sparse layers the rest is saved too, through ReLU, GELU, tanh and
-/// sums. Where sparse does not win by the margin, dense stays; a device without sparse kernels keeps it always.
-/// Convolutions are packed as in Frozen.
+/// that is returned computes it in the fastest. Where no other wins by the margin, dense stays; a device without such
+/// kernels keeps it always. Convolutions are dense, and packed as in Frozen.
 /// `sample` is what the model's forward takes. Throws PolicyError for options out of range, ShapeError if it does not fit.
 template <Backend B, Module M, class Sample>
 Compiled<B, M> compile(B& b, M model, const Sample& sample, const CompileOptions& options = {}, SecondsClock clock = steady_seconds) {

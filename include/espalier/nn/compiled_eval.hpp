@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The context in which a compiled model runs: as Eval, but a linear layer is computed by the kernel chosen
-// for it, and sparse layers hand each other activations in the layout that sparse products like.
+// The context in which a compiled model runs: Eval, but a linear layer is computed by the kernel that was
+// chosen for it. See compiled.hpp.
 #pragma once
 
 #include <algorithm>
 #include <array>
-#include <concepts>
+#include <cstddef>
 #include <optional>
 #include <span>
 #include <string>
@@ -15,45 +15,34 @@
 
 #include <espalier/autograd/eval.hpp>
 #include <espalier/backend/prepared.hpp>
-#include <espalier/nn/compiled_value.hpp>
 #include <espalier/nn/linear_choice.hpp>
-#include <espalier/op/add.hpp>
-#include <espalier/op/gelu.hpp>
 #include <espalier/op/linear.hpp>
 
 namespace espalier {
 
 namespace detail {
 
-// The weights of a linear layer as its kernel wants them; nothing where the backend has no such kernel.
 struct NoWeights {};
-template <class B> struct KernelWeights { using Packed = NoWeights; using Sparse = NoWeights; };
-template <class B> requires PackingBackend<B> && (!SparseBackend<B>)
-struct KernelWeights<B> { using Packed = typename B::PackedWeights; using Sparse = NoWeights; };
-template <class B> requires SparseBackend<B> && (!PackingBackend<B>)
-struct KernelWeights<B> { using Packed = NoWeights; using Sparse = typename B::SparseWeights; };
-template <class B> requires PackingBackend<B> && SparseBackend<B>
-struct KernelWeights<B> { using Packed = typename B::PackedWeights; using Sparse = typename B::SparseWeights; };
+template <class B> struct PackedWeightsOf { using Type = NoWeights; };
+template <PackingBackend B> struct PackedWeightsOf<B> { using Type = typename B::PackedWeights; };
+template <class B> struct SparseWeightsOf { using Type = NoWeights; };
+template <SparseBackend B> struct SparseWeightsOf<B> { using Type = typename B::SparseWeights; };
 
+// The weights of a linear layer as its kernel wants them.
 template <class B>
 struct PreparedLinear {
   LinearKernel kernel = LinearKernel::dense;
-  std::optional<typename KernelWeights<B>::Packed> packed;
-  std::optional<typename KernelWeights<B>::Sparse> sparse;
+  std::optional<typename PackedWeightsOf<B>::Type> packed{};
+  std::optional<typename SparseWeightsOf<B>::Type> sparse{};
 };
 
 // By the address of the weight.
 template <class B>
 using PreparedLinears = std::unordered_map<const void*, PreparedLinear<B>>;
 
-// Ops that treat every element alike, wherever it lies.
-template <class O>
-inline constexpr bool element_wise = std::same_as<O, op::Relu> || std::same_as<O, op::Gelu> || std::same_as<O, op::GeluTanh> ||
-                                     std::same_as<O, op::Tanh> || std::same_as<O, op::Add>;
-
 }  // namespace detail
 
-/// Where the run that measures puts what it finds.
+/// What the run that measures knows, and where it puts what it finds.
 struct LinearMeasurement {
   const CompileOptions& options;
   const std::unordered_map<const void*, std::string>& layers;  // by the address of the weight
@@ -66,125 +55,79 @@ template <Backend B>
 class CompiledEval {
  public:
   using Device = B;
-  using Value = CompiledValue<B>;
+  using Value = Tensor<B>;
   static constexpr bool computes = true;
 
   /// With `measurement`, linear layers that `linears` does not hold are measured and put there.
   CompiledEval(B& b, PreparedWeights<B>& convolutions, detail::PreparedLinears<B>& linears, LinearMeasurement* measurement = nullptr)
-      : b_(b), convolutions_(convolutions), linears_(linears), measurement_(measurement) {}
+      : eval_(b, convolutions), linears_(linears), measurement_(measurement) {}
 
-  B& device() { return b_; }
+  B& device() { return eval_.device(); }
   bool training() const { return false; }
+  Tensor<B> input(Tensor<B> value) { return value; }
 
   template <class O, class... Operands>
-  Value apply(const O& op, const Operands&... operands) {
-    static_assert(DifferentiableOp<O, B>, "apply() needs an op: a struct with name, Saved, shape, forward, backward, channels and cost (see autograd/op.hpp)");
-    return run(op, operands...);
+  Tensor<B> apply(const O& op, const Operands&... operands) {
+    return eval_.apply(op, operands...);
+  }
+
+  /// A linear layer; `bias` is a parameter, an optional one, or nothing.
+  template <class... Bias>
+  Tensor<B> apply(const op::Linear& op, const Tensor<B>& x, const Parameter<B>& weight, const Bias&... bias) {
+    auto found = linears_.find(&weight);
+    if (found == linears_.end() && measurement_ != nullptr) found = linears_.emplace(&weight, measured(op, x, weight, bias...)).first;
+    if (found == linears_.end()) return eval_.apply(op, x, weight, bias...);
+    return run(found->second.kernel, found->second, op, x, weight, bias...);
   }
 
  private:
-  template <class O, class... Operands>
-  Value run(const O& op, const Operands&... operands) {
-    if constexpr (SparseBackend<B> && detail::element_wise<O> && (std::same_as<Operands, Value> && ...)) {
-      if ((operands.has_sparse() && ...)) {
-        Shapes shapes;
-        (shapes.push(operands.shape()), ...);
-        Inputs<B> in;
-        (in.push(operands.sparse(b_)), ...);
-        return Value::sparse(op.shape(shapes), forward(op, in));
-      }
-    }
-    Inputs<B> in;
-    (add_operand(in, operands), ...);
-    if constexpr (requires { op.prepare(b_, in); }) {
-      auto found = convolutions_.find(&in[1]);
-      if (found == convolutions_.end()) found = convolutions_.emplace(&in[1], op.prepare(b_, in)).first;
-      in.prepared = &found->second;
-    }
-    return forward(op, in);
-  }
-
-  // A linear layer: (x, weight) or (x, weight, bias).
   template <class... Bias>
-  Value run(const op::Linear& op, const Value& x, const Parameter<B>& weight, const Bias&... bias) {
-    Inputs<B> rest;
-    (add_operand(rest, bias), ...);
+  Tensor<B> run(LinearKernel kernel, const detail::PreparedLinear<B>& layer, const op::Linear& op, const Tensor<B>& x, const Parameter<B>& weight,
+                const Bias&... bias) {
+    if (kernel == LinearKernel::dense) return eval_.apply(op, x, weight, bias...);
+    Inputs<B> in;
+    in.push(x);
+    in.push(weight.value);
     Epilogue<B> epilogue{.activation = op.activation};
-    if (rest.size() > 0) epilogue.bias = rest[0].data();
-    Shapes shapes;
-    shapes.push(x.shape());
-    shapes.push(weight.value.shape());
-    const Call call{op.shape(shapes), x, weight.value, epilogue};
-    auto found = linears_.find(&weight);
-    if (found == linears_.end() && measurement_ != nullptr) found = linears_.emplace(&weight, measured(call, measurement_->layers.at(&weight))).first;
-    if (found != linears_.end()) {
-      const detail::PreparedLinear<B>& layer = found->second;
-      if constexpr (SparseBackend<B>) {
-        if (layer.kernel == LinearKernel::sparse) return Value::sparse(call.y, sparse(call, *layer.sparse, x.sparse(b_)));
-      }
-      if constexpr (PackingBackend<B>) {
-        if (layer.kernel == LinearKernel::packed) return packed(call, *layer.packed);
-      }
+    (add_bias(epilogue, bias), ...);
+    auto y = Tensor<B>::empty(device(), op.shape(in.shapes()));
+    const Index rows = x.shape().rows();
+    if constexpr (PackingBackend<B>) {
+      if (kernel == LinearKernel::packed) device().packed_product(rows, *layer.packed, x.data(), y.data(), epilogue);
     }
-    return dense(call);
-  }
-
-  struct Call {
-    Shape y;
-    const Value& x;
-    const Tensor<B>& weight;  // [inputs, outputs]
-    Epilogue<B> epilogue;
-    Index rows() const { return x.shape().rows(); }
-    Index inputs() const { return weight.shape()[0]; }
-    Index outputs() const { return weight.shape()[1]; }
-  };
-
-  Tensor<B> dense(const Call& call) {
-    auto y = Tensor<B>::empty(b_, call.y);
-    const Index k = call.inputs(), n = call.outputs();
-    b_.gemm({.m = call.rows(), .n = n, .k = k, .lda = k, .ldb = n, .ldc = n}, call.x.tensor(b_).data(), call.weight.data(), y.data(), Store::assign, call.epilogue);
-    return y;
-  }
-  template <class Weights>
-  Tensor<B> packed(const Call& call, const Weights& weights) {
-    auto y = Tensor<B>::empty(b_, call.y);
-    b_.packed_product(call.rows(), weights, call.x.tensor(b_).data(), y.data(), call.epilogue);
-    return y;
-  }
-  // From and to the sparse layout.
-  template <class Weights>
-  Tensor<B> sparse(const Call& call, const Weights& weights, const Tensor<B>& x) {
-    auto y = Tensor<B>::empty(b_, {b_.sparse_elements(call.rows(), call.outputs())});
-    b_.sparse_product(weights, call.rows(), x.data(), y.data(), call.epilogue);
-    return y;
-  }
-
-  // Prepares what the device offers, times it on this input, and keeps what was chosen.
-  detail::PreparedLinear<B> measured(const Call& call, const std::string& name) {
-    const HostTensor weights = to_host(b_, call.weight, Layout::linear);
-    LinearChoice choice{.layer = name, .rows = call.rows(), .inputs = call.inputs(), .outputs = call.outputs()};
-    const auto zeros = std::count(weights.values.begin(), weights.values.end(), 0.0f);
-    choice.sparsity = static_cast<double>(zeros) / static_cast<double>(std::max<std::size_t>(1, weights.values.size()));
-    detail::PreparedLinear<B> layer;
-    if constexpr (PackingBackend<B>) layer.packed = b_.pack_weights(call.inputs(), call.outputs(), call.weight.data());
     if constexpr (SparseBackend<B>) {
-      if (choice.sparsity >= measurement_->options.least_sparsity) layer.sparse = b_.sparse_weights(call.outputs(), call.inputs(), weights.values);
+      if (kernel == LinearKernel::sparse) device().sparse_product(rows, *layer.sparse, x.data(), y.data(), epilogue);
     }
-    (void)call.x.tensor(b_);  // a conversion that dense would need is not its fault
-    const bool converts = !call.x.has_sparse();
-    std::optional<double> dense_seconds;
+    return y;
+  }
+
+  // Prepares the weights for what the device offers, times it on this input, and keeps what was chosen.
+  template <class... Bias>
+  detail::PreparedLinear<B> measured(const op::Linear& op, const Tensor<B>& x, const Parameter<B>& weight, const Bias&... bias) {
+    const HostTensor host = to_host(device(), weight.value, Layout::linear);
+    const Index outputs = host.shape[0], inputs = host.shape[1];
+    const auto name = measurement_->layers.find(&weight);
+    LinearChoice choice{.layer = name != measurement_->layers.end() ? name->second : std::string(op.name), .rows = x.shape().rows(), .inputs = inputs, .outputs = outputs};
+    const auto zeros = std::count(host.values.begin(), host.values.end(), 0.0f);
+    choice.sparsity = static_cast<double>(zeros) / static_cast<double>(std::max<std::size_t>(1, host.values.size()));
+    detail::PreparedLinear<B> layer;
+    if constexpr (PackingBackend<B>) layer.packed = device().pack_weights(inputs, outputs, weight.value.data());
+    if constexpr (SparseBackend<B>) {
+      if (choice.sparsity >= measurement_->options.least_sparsity) layer.sparse = device().sparse_weights(outputs, inputs, host.values);
+    }
+    const auto time = [&](LinearKernel kernel) {
+      const double start = measurement_->clock();
+      const Tensor<B> y = run(kernel, layer, op, x, weight, bias...);
+      std::array<typename B::Scalar, 1> first{};
+      if (y.count() > 0) device().download(y.data(), std::span<typename B::Scalar>(first));  // waits for the result
+      return measurement_->clock() - start;
+    };
     for (int turn = -1; turn < measurement_->options.runs; ++turn) {  // the first warms up
-      keep_least(dense_seconds, turn, time([&] { return dense(call); }));
-      if constexpr (PackingBackend<B>) keep_least(choice.packed, turn, time([&] { return packed(call, *layer.packed); }));
-      if constexpr (SparseBackend<B>) {
-        if (layer.sparse)
-          keep_least(choice.sparse, turn, time([&] {
-            return Value::from_sparse(b_, call.y, converts ? sparse(call, *layer.sparse, Value::to_sparse(b_, call.x.tensor(b_)))
-                                                           : sparse(call, *layer.sparse, call.x.sparse(b_)));
-          }));
-      }
+      const auto keep = [turn](double least, double seconds) { return turn <= 0 ? seconds : std::min(least, seconds); };
+      choice.dense = keep(choice.dense, time(LinearKernel::dense));
+      if (layer.packed) choice.packed = keep(choice.packed.value_or(0), time(LinearKernel::packed));
+      if (layer.sparse) choice.sparse = keep(choice.sparse.value_or(0), time(LinearKernel::sparse));
     }
-    choice.dense = *dense_seconds;
     layer.kernel = choice.kernel = choice.fastest(measurement_->options.margin);
     if (layer.kernel != LinearKernel::packed) layer.packed.reset();
     if (layer.kernel != LinearKernel::sparse) layer.sparse.reset();
@@ -192,32 +135,11 @@ class CompiledEval {
     return layer;
   }
 
-  template <class F>
-  double time(F f) {
-    const double start = measurement_->clock();
-    const Tensor<B> y = f();
-    std::array<typename B::Scalar, 1> first{};
-    if (y.count() > 0) b_.download(y.data(), std::span<typename B::Scalar>(first));  // waits for the result
-    return measurement_->clock() - start;
-  }
-  static void keep_least(std::optional<double>& least, int turn, double seconds) {
-    least = turn <= 0 ? seconds : std::min(*least, seconds);
-  }
+  static void add_bias(Epilogue<B>& epilogue, const Tensor<B>& t) { epilogue.bias = t.data(); }
+  static void add_bias(Epilogue<B>& epilogue, const Parameter<B>& p) { epilogue.bias = p.value.data(); }
+  template <class P> static void add_bias(Epilogue<B>& epilogue, const std::optional<P>& p) { if (p) add_bias(epilogue, *p); }
 
-  template <class O>
-  Tensor<B> forward(const O& op, const Inputs<B>& in) {
-    typename O::template Saved<B> unused{};
-    return op.forward(b_, in, unused);
-  }
-
-  void add_operand(Inputs<B>& in, const Value& v) { in.push(v.tensor(b_)); }
-  void add_operand(Inputs<B>& in, const Tensor<B>& t) { in.push(t); }
-  void add_operand(Inputs<B>& in, const Parameter<B>& p) { in.push(p.value); }
-  template <class P> void add_operand(Inputs<B>& in, const std::optional<P>& p) { if (p) add_operand(in, *p); }
-  template <class V> void add_operand(Inputs<B>& in, const std::vector<V>& all) { for (const auto& v : all) add_operand(in, v); }
-
-  B& b_;
-  PreparedWeights<B>& convolutions_;
+  Eval<B> eval_;
   detail::PreparedLinears<B>& linears_;
   LinearMeasurement* measurement_;
 };

@@ -37,31 +37,6 @@ struct Panels {
   constexpr Index size() const { return rows == 0 ? 0 : begin(count() - 1) + room(count() - 1) * channels; }
 };
 
-/// How items in a row are cut into the blocks of a parallel region: into runs, taken in an order in which the threads
-/// start far from each other, so that each stays with its own panels and finds them in its cache. Only for work
-/// whose every value is computed within one item: then the cut may follow the number of threads.
-class Runs {
- public:
-  /// `work`: of one item, in multiply-adds or what takes as long.
-  Runs(const ThreadPool& pool, Index items, double work) {
-    const double affordable = static_cast<double>(items) * work / 65536;  // a block should outlast its start
-    const Index most = pool.threads() == 1 ? 1 : std::min<Index>(items, 4 * pool.threads());
-    const Index wanted = affordable < static_cast<double>(most) ? std::max<Index>(1, static_cast<Index>(affordable)) : std::max<Index>(1, most);
-    starts_ = std::min<Index>(wanted, pool.threads());
-    each_ = wanted / starts_;
-    pieces_ = {items, starts_ * each_};
-  }
-  Index blocks() const { return pieces_.pieces; }
-  Index begin(Index block) const { return pieces_.begin(piece(block)); }
-  Index end(Index block) const { return begin(block) + pieces_.size(piece(block)); }
-
- private:
-  Index piece(Index block) const { return block % starts_ * each_ + block / starts_; }
-
-  Index starts_ = 1, each_ = 1;
-  Pieces pieces_;
-};
-
 /// out[p * out_stride + i] = in[i * in_stride + p] for i < rows and p < steps, both at most `lanes`; zeros for
 /// i in [rows, room). Nothing else is read or written.
 inline void turn_square(const float* in, Index in_stride, Index rows, Index steps, float* out, Index out_stride, Index room) {
@@ -82,54 +57,55 @@ inline void turn_square(const float* in, Index in_stride, Index rows, Index step
   }
 }
 
+/// Channels [first, last) of up to panel_rows rows into a panel, whose channel `first` is at `panel`.
+inline void pack_panel(const float* x, Index channels, Index rows, Index room, Index first, Index last, float* panel) {
+  constexpr Index lanes = simd::lanes;
+  if (room == 1) {
+    std::copy(x + first, x + last, panel);
+    return;
+  }
+  for (Index j = 0; j < room; j += lanes)
+    for (Index c = first; c < last; c += lanes)
+      turn_square(x + j * channels + c, channels, std::min(lanes, rows - j), std::min(lanes, last - c), panel + (c - first) * room + j, room,
+                  std::min(lanes, room - j));
+}
+
+/// The reverse: a panel, whose channel `first` is at `panel`, into channels [first, last) of rows.
+inline void unpack_panel(const float* panel, Index channels, Index rows, Index room, Index first, Index last, float* y) {
+  constexpr Index lanes = simd::lanes;
+  if (room == 1) {
+    std::copy(panel, panel + (last - first), y + first);
+    return;
+  }
+  for (Index j = 0; j < rows; j += lanes)
+    for (Index c = first; c < last; c += lanes) {
+      const Index width = std::min(lanes, last - c);
+      turn_square(panel + (c - first) * room + j, room, width, std::min(lanes, rows - j), y + j * channels + c, channels, width);
+    }
+}
+
 /// f(q, first, last) for ranges of channels of every panel, in parallel.
 template <class F>
 void over_panels(ThreadPool& pool, const Panels& s, F f) {
   constexpr Index step = 256;
   const Index steps = ceil_div(s.channels, step);
-  const Runs runs(pool, s.count() * steps, static_cast<double>(step * panel_rows));
-  pool.run(runs.blocks(), [&](Index block, int) {
-    for (Index item = runs.begin(block); item < runs.end(block); ++item) {
-      const Index first = item % steps * step;
-      f(item / steps, first, std::min(s.channels, first + step));
-    }
+  pool.run(s.count() * steps, [&](Index block, int) {
+    const Index first = block % steps * step;
+    f(block / steps, first, std::min(s.channels, first + step));
   });
 }
 
 /// Row-major x [rows, channels] into panels.
 inline void to_panels(ThreadPool& pool, const Panels& s, const float* x, float* panels) {
-  constexpr Index lanes = simd::lanes;
   over_panels(pool, s, [=](Index q, Index first, Index last) {
-    const Index rows = s.rows_of(q), room = s.room(q);
-    const float* from = x + s.begin(q);
-    float* to = panels + s.begin(q);
-    if (room == 1) {
-      std::copy(from + first, from + last, to + first);
-      return;
-    }
-    for (Index j = 0; j < room; j += lanes)
-      for (Index c = first; c < last; c += lanes)
-        turn_square(from + j * s.channels + c, s.channels, std::min(lanes, rows - j), std::min(lanes, last - c), to + c * room + j, room,
-                    std::min(lanes, room - j));
+    pack_panel(x + s.begin(q), s.channels, s.rows_of(q), s.room(q), first, last, panels + s.begin(q) + first * s.room(q));
   });
 }
 
 /// Panels into row-major y [rows, channels].
 inline void from_panels(ThreadPool& pool, const Panels& s, const float* panels, float* y) {
-  constexpr Index lanes = simd::lanes;
   over_panels(pool, s, [=](Index q, Index first, Index last) {
-    const Index rows = s.rows_of(q), room = s.room(q);
-    const float* from = panels + s.begin(q);
-    float* to = y + s.begin(q);
-    if (room == 1) {
-      std::copy(from + first, from + last, to + first);
-      return;
-    }
-    for (Index j = 0; j < rows; j += lanes)
-      for (Index c = first; c < last; c += lanes) {
-        const Index channels = std::min(lanes, last - c);
-        turn_square(from + c * room + j, room, channels, std::min(lanes, rows - j), to + j * s.channels + c, s.channels, channels);
-      }
+    unpack_panel(panels + s.begin(q) + first * s.room(q), s.channels, s.rows_of(q), s.room(q), first, last, y + s.begin(q));
   });
 }
 

@@ -1,85 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products with weights that are mostly zeros: only the others are stored and multiplied. Activations
-// and results lie in panels (panels.hpp), where one weight serves up to 64 rows at once.
+// are met in panels (panels.hpp), where one weight serves up to 64 rows at once.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
-#include <vector>
 
 #include <espalier/backend/detail/panels.hpp>
+#include <espalier/backend/detail/sparse_weights.hpp>
+#include <espalier/backend/detail/thread_pool.hpp>
 #include <espalier/backend/detail/tile.hpp>
+#include <espalier/backend/detail/workspace.hpp>
 
 namespace espalier::detail {
-
-/// The nonzero weights of a matrix [out, in], in the order in which `sparse_product` meets them: chunks of inputs
-/// whose part of a panel stays in the second-level cache; in a chunk groups of outputs whose results stay in the first;
-/// in a group windows of inputs, which its outputs share there while zeros are not too many; then output by output.
-/// The order depends on the matrix alone. A value: copying copies it.
-class SparseWeights {
- public:
-  static constexpr Index chunk = 1024;  // inputs: 256 KiB of a full panel, 64 pages of memory
-  static constexpr Index group = 32;    // outputs: 8 KiB of results
-  static constexpr Index least_window = 128;
-  static constexpr Index weights_wanted = 20;  // of an output in a window, to pay for loading and storing its sums
-
-  SparseWeights() = default;
-  /// Weight (o, i) is w[o * out_stride + i * in_stride]. Exact zeros, of either sign, are left out.
-  SparseWeights(Index outputs, Index inputs, const float* w, Index out_stride, Index in_stride) : outputs_(outputs), inputs_(inputs) {
-    Index nonzeros = 0;
-    for (Index o = 0; o < outputs; ++o)
-      for (Index i = 0; i < inputs; ++i) nonzeros += w[o * out_stride + i * in_stride] != 0.0f;
-    while (window_ < chunk && window_ * nonzeros < weights_wanted * outputs * inputs) window_ *= 2;
-    values_.reserve(static_cast<std::size_t>(nonzeros));
-    places_.reserve(static_cast<std::size_t>(nonzeros));
-    for (Index c = 0; c < chunks(); ++c)
-      for (Index g = 0; g < groups(); ++g) {
-        starts_.push_back({values_.size(), counts_.size()});
-        for (Index n = 0; n < windows(c); ++n) {
-          const Index i0 = c * chunk + n * window_, i1 = std::min(inputs, i0 + window_);
-          for (Index o = g * group; o < std::min(outputs, (g + 1) * group); ++o) {
-            const std::size_t before = values_.size();
-            for (Index i = i0; i < i1; ++i)
-              if (const float value = w[o * out_stride + i * in_stride]; value != 0.0f) {
-                values_.push_back(value);
-                places_.push_back(static_cast<std::uint16_t>(i - i0));
-              }
-            counts_.push_back(static_cast<std::uint16_t>(values_.size() - before));
-          }
-        }
-      }
-  }
-
-  Index outputs() const { return outputs_; }
-  Index inputs() const { return inputs_; }
-  Index nonzeros() const { return static_cast<Index>(values_.size()); }
-  Index window() const { return window_; }
-  Index chunks() const { return std::max<Index>(1, ceil_div(inputs_, chunk)); }
-  Index groups() const { return ceil_div(outputs_, group); }
-  Index windows(Index c) const { return std::max<Index>(1, ceil_div(std::min(chunk, inputs_ - c * chunk), window_)); }
-
-  /// The next weights to be met.
-  struct Cursor {
-    const float* values;
-    const std::uint16_t* places;  // their inputs, counted from the window's first
-    const std::uint16_t* counts;  // how many there are for each output of each window
-  };
-  Cursor at(Index c, Index g) const {
-    const Start& s = starts_[static_cast<std::size_t>(c * groups() + g)];
-    return {values_.data() + s.weight, places_.data() + s.weight, counts_.data() + s.count};
-  }
-
- private:
-  struct Start {
-    std::size_t weight, count;
-  };
-  Index outputs_ = 0, inputs_ = 0, window_ = least_window;
-  std::vector<float> values_;
-  std::vector<std::uint16_t> places_, counts_;
-  std::vector<Start> starts_;
-};
 
 /// `lanes` floats, one included, as the compilers' vector extensions have them.
 template <int lanes>
@@ -172,40 +108,72 @@ inline SparseKernel sparse_kernel(Index room) {
   return whole[static_cast<std::size_t>(room / simd::lanes - 1)];
 }
 
-/// One panel's results for the groups [first, last) of outputs.
-inline void sparse_panel(const SparseWeights& w, Index first, Index last, Index room, const float* x, float* y, const Epilogue& epilogue) {
+/// An activation of a sparse product, in panels or row-major.
+template <class T>
+struct Laid {
+  T* data = nullptr;
+  bool in_panels = false;
+};
+
+/// The groups [first, last) of outputs for panel q. What lies in rows passes through scratch of the worker, a chunk of
+/// inputs at a time, and so never leaves its second-level cache.
+inline void sparse_panel(Workspace& ws, int worker, const SparseWeights& w, Index first, Index last, Index q, const Panels& in, const Panels& out,
+                         Laid<const float> x, Laid<float> y, const Epilogue& epilogue) {
+  const Index rows = in.rows_of(q), room = in.room(q), outputs = std::min(out.channels, last * SparseWeights::group);
+  const Index first_output = first * SparseWeights::group;
   const SparseKernel kernel = sparse_kernel(room);
+  if (room == 1) x.in_panels = y.in_panels = true;  // there a row is a panel
+  const float* x_panel = x.data + in.begin(q);
+  float* y_panel = y.data + out.begin(q) + first_output * room;
+  float* turned = nullptr;
+  if (!x.in_panels) turned = ws.get<float>(worker, 2, std::min(SparseWeights::chunk, in.channels) * room);
+  if (!y.in_panels) y_panel = ws.get<float>(worker, 3, (outputs - first_output) * room);
   SparseTile t;
   t.epilogue.activation = epilogue.activation;
-  for (Index c = 0; c < w.chunks(); ++c)
+  for (Index c = 0; c < w.chunks(); ++c) {
+    const Index i0 = c * SparseWeights::chunk;
+    if (!x.in_panels) pack_panel(x.data + in.begin(q), in.channels, rows, room, i0, std::min(in.channels, i0 + SparseWeights::chunk), turned);
     for (Index g = first; g < last; ++g) {
-      const Index o = g * SparseWeights::group;
       SparseWeights::Cursor cursor = w.at(c, g);
-      t.y = y + o * room;
-      t.outputs = std::min(SparseWeights::group, w.outputs() - o);
+      const Index o = g * SparseWeights::group;
+      t.outputs = std::min(SparseWeights::group, outputs - o);
+      t.y = y_panel + (o - first_output) * room;
       if (epilogue.bias != nullptr) t.epilogue.bias = epilogue.bias + o;
       for (Index n = 0; n < w.windows(c); ++n) {
-        t.x = x + (c * SparseWeights::chunk + n * w.window()) * room;
+        t.x = (x.in_panels ? x_panel + i0 * room : turned) + n * w.window() * room;
         t.add = c + n > 0;
         t.last = c + 1 == w.chunks() && n + 1 == w.windows(c);
         kernel(t, cursor);
       }
     }
+  }
+  if (!y.in_panels) unpack_panel(y_panel, out.channels, rows, room, first_output, outputs, y.data + out.begin(q));
 }
 
-/// y = activation(x W^T + bias), both activations in panels; a weight that is zero meets nothing, not even an infinity.
-/// Shapes  x [rows, w.inputs()], y [rows, w.outputs()], bias [w.outputs()] or null.
-inline void sparse_product(ThreadPool& pool, const SparseWeights& w, Index rows, const float* x, float* y, const Epilogue& epilogue = {}) {
+/// y = activation(x W^T + bias); a weight that is zero meets nothing, not even an infinity.
+/// Shapes  x [rows, w.inputs()], y [rows, w.outputs()], each in panels or row-major; bias [w.outputs()] or null.
+/// Every value is computed by one thread, in an order that the weights alone decide; so here the number of threads may
+/// decide into how many blocks the work is cut: as few as keep all busy, because every block of a panel turns it.
+inline void sparse_product(ThreadPool& pool, Workspace& ws, const SparseWeights& w, Index rows, Laid<const float> x, Laid<float> y,
+                           const Epilogue& epilogue = {}) {
   const Panels in{rows, w.inputs()}, out{rows, w.outputs()};
-  const Index groups = w.groups();
-  if (rows == 0 || groups == 0) return;
-  const double work = static_cast<double>((w.nonzeros() / groups + SparseWeights::group) * in.room(0));
-  const Runs runs(pool, in.count() * groups, work);
-  pool.run(runs.blocks(), [&](Index block, int) {
-    for (Index item = runs.begin(block); item < runs.end(block);) {
-      const Index q = item / groups, next = std::min(runs.end(block), (q + 1) * groups);
-      sparse_panel(w, item - q * groups, next - q * groups, in.room(q), x + in.begin(q), y + out.begin(q), epilogue);
-      item = next;
+  const Index panels = in.count(), groups = w.groups(), threads = pool.threads();
+  if (panels == 0 || groups == 0) return;
+  Index parts = 1;  // of a panel's groups
+  if (panels < threads) {
+    parts = ceil_div(threads, panels);
+    if (w.nonzeros() > 8 * parts * w.inputs()) parts *= 2;  // turning is little beside it: a thread that comes late still gets a share
+  } else {
+    while (panels * parts < 4 * threads && panels * parts % threads != 0) ++parts;
+  }
+  parts = std::min(parts, groups);
+  const Index affordable = 1 + (w.nonzeros() + w.inputs() + w.outputs()) * rows / 65536;  // a block should outlast its start
+  const Pieces runs{panels * parts, std::min(panels * parts, affordable)};
+  const Pieces shares{groups, parts};
+  pool.run(runs.pieces, [&](Index block, int worker) {
+    for (Index item = runs.begin(block), end = item + runs.size(block); item < end; ++item) {
+      const Index part = item / panels, first = shares.begin(part);
+      sparse_panel(ws, worker, w, first, first + shares.size(part), item % panels, in, out, x, y, epilogue);
     }
   });
 }
