@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Times training steps and inference on request, one line of JSON a command: a child of
 // bench/pytorch/compare.py, which describes the workloads and the protocol.
-#include <chrono>
-#include <functional>
-#include <iostream>
-#include <map>
+#include "serve.hpp"
+
+#include <cstdlib>
 #include <memory>
-#include <sstream>
 #include <string>
+#include <vector>
 
 #include <espalier/backend/eigen_cpu.hpp>
 #include <espalier/espalier.hpp>
@@ -16,15 +15,9 @@
 
 namespace esp = espalier;
 using Device = esp::EigenCpu;
-using Workload = std::function<void()>;  // one iteration
+using Workload = bench::Iteration;
 
 namespace {
-
-double seconds_of(const Workload& iteration) {
-  const auto start = std::chrono::steady_clock::now();
-  iteration();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 esp::Tensor<Device> noise(Device& device, const esp::Shape& shape) {
   esp::Rng rng(1);
@@ -77,43 +70,16 @@ int main(int argc, char** argv) {
   const auto lenet = [&] { return esp::models::Mlp<Device>(device, esp::models::lenet_300_100, rng); };
   const esp::Shape image{1, 32, 32, 3}, vector{1, 784};
 
-  std::map<std::string, std::function<Workload()>> workloads;
-  workloads["vgg16/train128"] = [&] { return training(device, vgg(), image.with(0, 128), sgd, 1e-3); };
-  workloads["resnet56/train128"] = [&] { return training(device, resnet(), image.with(0, 128), sgd, 1e-3); };
-  workloads["lenet300100/train60"] = [&] { return training(device, lenet(), vector.with(0, 60), sgd, 1e-3); };
-  workloads["lenet300100/train60adam"] = [&] { return training(device, lenet(), vector.with(0, 60), esp::Adam{}, 1.2e-3); };
+  bench::Workloads workloads;
+  workloads["vgg16/train128"]["fast"] = [&] { return training(device, vgg(), image.with(0, 128), sgd, 1e-3); };
+  workloads["resnet56/train128"]["fast"] = [&] { return training(device, resnet(), image.with(0, 128), sgd, 1e-3); };
+  workloads["lenet300100/train60"]["fast"] = [&] { return training(device, lenet(), vector.with(0, 60), sgd, 1e-3); };
+  workloads["lenet300100/train60adam"]["fast"] = [&] { return training(device, lenet(), vector.with(0, 60), esp::Adam{}, 1.2e-3); };
   for (const esp::Index batch : {1, 32}) {
     const std::string suffix = "/infer" + std::to_string(batch);
-    workloads["vgg16" + suffix] = [&, batch] { return inference(device, vgg(), image.with(0, batch)); };
-    workloads["resnet56" + suffix] = [&, batch] { return inference(device, resnet(), image.with(0, batch)); };
-    workloads["lenet300100" + suffix] = [&, batch] { return inference(device, lenet(), vector.with(0, batch)); };
+    workloads["vgg16" + suffix]["fast"] = [&, batch] { return inference(device, vgg(), image.with(0, batch)); };
+    workloads["resnet56" + suffix]["fast"] = [&, batch] { return inference(device, resnet(), image.with(0, batch)); };
+    workloads["lenet300100" + suffix]["fast"] = [&, batch] { return inference(device, lenet(), vector.with(0, batch)); };
   }
-
-  std::map<std::string, Workload> built;
-  for (std::string line; std::getline(std::cin, line);) {
-    std::istringstream words(line);
-    std::string command, name, mode;
-    int iterations = 0;
-    words >> command >> name >> mode >> iterations;
-    if (command == "quit") break;
-    if (command == "list") {
-      std::cout << "{\"program\": \"espalier " ESPALIER_VERSION "\", \"threads\": " << threads << ", \"workloads\": {";
-      const char* separator = "";
-      for (const auto& [workload, make] : workloads) std::cout << std::exchange(separator, ", ") << '"' << workload << "\": [\"fast\"]";
-      std::cout << "}}" << std::endl;
-    } else if (command == "time" && workloads.contains(name) && mode == "fast" && iterations > 0) {
-      if (!built.contains(name)) {
-        built[name] = workloads[name]();
-        double warm = 0;
-        for (int i = 0; i < 3 || warm < 0.5; ++i) warm += seconds_of(built[name]);
-      } else {
-        built[name]();
-      }
-      std::cout << "{\"workload\": \"" << name << "\", \"mode\": \"fast\", \"seconds\": [";
-      for (int i = 0; i < iterations; ++i) std::cout << (i ? ", " : "") << seconds_of(built[name]);
-      std::cout << "]}" << std::endl;
-    } else {
-      std::cout << "{\"error\": \"needed is 'list', 'time WORKLOAD fast ITERATIONS' with a listed workload, or 'quit'\"}" << std::endl;
-    }
-  }
+  bench::serve(threads, workloads);
 }

@@ -92,20 +92,22 @@ def inference(model, x, options):
 
 
 class Server:
-    def __init__(self, threads, compiled):
-        self.threads, self.compiled, self.ready = threads, compiled, {}
+    """`workloads`: the modes of each by name; build(workload, mode) makes one iteration."""
+
+    def __init__(self, threads, workloads, build):
+        self.threads, self.workloads, self.build, self.ready = threads, workloads, build, {}
 
     def list(self):
         return {"program": f"PyTorch {torch.__version__.split('+')[0]}", "threads": self.threads,
-                "workloads": {w: modes(w, self.compiled) for w in WORKLOADS}}
+                "workloads": self.workloads}
 
     def time(self, workload, mode, iterations):
-        if workload not in WORKLOADS or mode not in modes(workload, self.compiled):
+        if mode not in self.workloads.get(workload, []):
             raise ValueError(f"time: no workload {workload} in mode {mode}; `list` names them")
         torch.set_num_threads(1 if mode.endswith("+1thread") else self.threads)
         step = self.ready.get((workload, mode))
         if step is None:
-            step = self.ready[workload, mode] = build(workload, mode)
+            step = self.ready[workload, mode] = self.build(workload, mode)
             end = time.perf_counter() + WARM_UP_SECONDS
             for done in range(1000):
                 step()
@@ -120,6 +122,25 @@ class Server:
             seconds.append(time.perf_counter() - begin)
         return {"workload": workload, "mode": mode, "seconds": seconds}
 
+    def serve(self):
+        """Answers commands from standard input until `quit` or its end."""
+        answers, sys.stdout = sys.stdout, sys.stderr
+        for line in sys.stdin:
+            words = line.split()
+            if words == ["quit"]:
+                break
+            try:
+                if words == ["list"]:
+                    answer = self.list()
+                elif words[:1] == ["time"] and len(words) == 4:
+                    answer = self.time(*words[1:])
+                else:
+                    raise ValueError(f"unknown command {line.strip()!r}; "
+                                     "known: list, time WORKLOAD MODE ITERATIONS, quit")
+            except Exception as error:  # the driver decides what a failed mode means
+                answer = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
+            print(json.dumps(answer), file=answers, flush=True)
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -127,23 +148,7 @@ def main():
     parser.add_argument("--compile", action="store_true",
                         help="offer torch.compile modes too (20 to 60 s before the first step)")
     args = parser.parse_args()
-    server = Server(args.threads, args.compile)
-    answers, sys.stdout = sys.stdout, sys.stderr
-    for line in sys.stdin:
-        words = line.split()
-        if words == ["quit"]:
-            break
-        try:
-            if words == ["list"]:
-                answer = server.list()
-            elif words[:1] == ["time"] and len(words) == 4:
-                answer = server.time(*words[1:])
-            else:
-                raise ValueError(f"unknown command {line.strip()!r}; "
-                                 "known: list, time WORKLOAD MODE ITERATIONS, quit")
-        except Exception as error:  # the driver decides what a failed mode means
-            answer = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
-        print(json.dumps(answer), file=answers, flush=True)
+    Server(args.threads, {w: modes(w, args.compile) for w in WORKLOADS}, build).serve()
 
 
 if __name__ == "__main__":
