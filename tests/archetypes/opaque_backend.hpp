@@ -66,6 +66,7 @@ class Vault {
   }
   void enqueue(std::function<void()> kernel) { queue_.push_back(std::move(kernel)); }
   void wait() {
+    ++waits_;
     for (std::size_t i = 0; i < queue_.size(); ++i) queue_[i]();
     queue_.clear();
   }
@@ -73,6 +74,8 @@ class Vault {
     wait();
     return blocks_.size();
   }
+  /// How often somebody waited for the kernels.
+  std::size_t waits() const { return waits_; }
 
  private:
   struct Block {
@@ -83,6 +86,7 @@ class Vault {
   std::unordered_map<std::uint64_t, Block> blocks_;
   std::vector<std::function<void()>> queue_;
   std::uint64_t last_ = 0;
+  std::size_t waits_ = 0;
 };
 
 }  // namespace detail
@@ -149,6 +153,8 @@ class OpaqueBackend {
 
   /// Blocks in use, once every kernel has run.
   std::size_t live_blocks() { return vault_->live_blocks(); }
+  /// How often the host waited for the device so far.
+  std::size_t waits() const { return vault_->waits(); }
 
   template <class E> Buffer<E> allocate(Index n) { return Buffer<E>(vault_, n); }
   template <class E> void upload(std::span<const E> from, Pointer<E> to) {

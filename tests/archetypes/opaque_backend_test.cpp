@@ -33,7 +33,7 @@ TEST_CASE("the archetype conforms, with the reference's bits") {
   same_bits<pool_records>(reference, opaque);
 }
 
-TEST_CASE("every op runs on the archetype and gives the reference's bits") {
+TEST_CASE("every op runs on the archetype, forward and backward without waiting for it, and gives the reference's bits") {
   Opaque opaque;
   Reference reference;
   same_bits<op_records>(reference, opaque);

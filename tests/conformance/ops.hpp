@@ -3,6 +3,8 @@
 // for backends that must agree with each other, and for the archetype, which must merely run them.
 #pragma once
 
+#include <doctest/doctest.h>
+
 #include <espalier/autograd/tape.hpp>
 #include <espalier/op/add.hpp>
 #include <espalier/op/attention.hpp>
@@ -40,9 +42,11 @@ class OpRunner {
   void operator()(const Op& op, const std::vector<Shape>& shapes) {
     std::vector<Var<B>> operands;
     for (const Shape& shape : shapes) operands.push_back(tape_.variable(values(shape)));
+    const std::size_t waits = waits_so_far();
     const auto y = tape_.keep(tape_.apply(op, operands));
     const auto target = tape_.input(values(y.shape()));
     tape_.backward(tape_.apply(op::MeanSquaredError{}, y, target));
+    CHECK_MESSAGE(waits_so_far() == waits, Op::name, " waits for the device");
     keep(str(Op::name, " result"), y.value());
     for (std::size_t i = 0; i < operands.size(); ++i) keep(str(Op::name, " gradient ", i), operands[i].gradient());
     tape_.clear();
@@ -54,6 +58,12 @@ class OpRunner {
   std::vector<Record> take() { return std::move(records_); }
 
  private:
+  // Of the host for the device, where the backend counts them.
+  std::size_t waits_so_far() const {
+    if constexpr (requires { b.waits(); }) return b.waits();
+    else return 0;
+  }
+
   Rng rng_{5};
   Tape<B> tape_;
   std::vector<Record> records_;

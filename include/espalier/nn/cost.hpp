@@ -17,6 +17,7 @@ struct LayerCost {
   Shape in, out;
   Index parameters = 0;
   Index multiply_adds = 0;  // 1 per multiply-add, for the whole batch of the dry run
+  Index bytes = 0;          // of its parameters and buffers, 4 a value
   bool operator==(const LayerCost&) const = default;
 };
 
@@ -50,7 +51,11 @@ NetworkCost cost(const M& net, const Shape& input) {
     total.parameters += p.value.count();
     total.bytes += 4 * p.value.count();
   });
-  for_each_buffer(net, [&](const std::string&, const auto& buffer) { total.bytes += 4 * buffer.value.count(); });
+  std::unordered_map<std::string, Index> buffers;  // values by layer
+  for_each_buffer(net, [&](const std::string& path, const auto& buffer) {
+    buffers[layer_of(path)] += buffer.value.count();
+    total.bytes += 4 * buffer.value.count();
+  });
   const Trace<B> trace = dry_run<B>(net, input);
   for (const TracedOp& op : trace.ops()) {
     LayerCost layer{.name = std::string(op.name), .op = std::string(op.name), .in = op.in, .out = op.out, .multiply_adds = op.cost.multiply_adds};
@@ -58,6 +63,7 @@ NetworkCost cost(const M& net, const Shape& input) {
       layer.name = parameters.at(p).first;
       layer.parameters += parameters.at(p).second;
     }
+    if (!op.parameters.empty()) layer.bytes = 4 * (layer.parameters + buffers[layer.name]);
     total.layers.push_back(std::move(layer));
     total.details.multiply_adds += op.cost.multiply_adds;
     total.details.bias_adds += op.cost.bias_adds;

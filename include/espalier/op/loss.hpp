@@ -67,9 +67,12 @@ struct MeanSquaredError {
     T count;
     ESPALIER_HD T operator()(Index, const T& a, const T& b) const { return (a - b) * (a - b) / count; }
   };
-  template <class T> struct Difference {
-    T scale;
-    ESPALIER_HD void operator()(Index, T& d, const T& a, const T& b) const { d = scale * (a - b); }
+  template <class T> struct Scale {
+    T count;
+    ESPALIER_HD void operator()(Index, T& scale, const T& dy) const { scale = 2 * dy / count; }
+  };
+  template <class T> struct Difference {  // g holds the scale before and the gradient after
+    ESPALIER_HD void operator()(Index, T& g, const T& a, const T& b) const { g *= a - b; }
   };
 
   Shape shape(const Shapes& in) const {
@@ -86,11 +89,15 @@ struct MeanSquaredError {
   template <Backend B>
   void backward(B& b, const Inputs<B>& in, const Tensor<B>&, const Saved<B>&, const Tensor<B>& dy, Gradients<B>& d) const {
     using T = typename B::Scalar;
-    const T scale = 2 * dy.item(b) / static_cast<T>(in[0].count());
+    const Index c = in[0].shape().channels();
+    const StridedCopy everywhere{.extents = {in[0].shape().rows(), c}, .from_strides = {0, 0}, .to_strides = {c, 1}};
+    auto scale = Tensor<B>::empty(b, {1});  // stays where dy is: the host never waits for it
+    b.each(1, Scale<T>{static_cast<T>(in[0].count())}, scale.data(), dy.data());
     for (int i = 0; i < 2; ++i) {
       if (!d.wants(i)) continue;
       auto g = Tensor<B>::empty(b, in[0].shape());
-      b.each(g.count(), Difference<T>{i == 0 ? scale : -scale}, g.data(), in[0].data(), in[1].data());
+      b.strided_copy(everywhere, std::as_const(scale).data(), g.data(), Store::assign);
+      b.each(g.count(), Difference<T>{}, g.data(), in[i].data(), in[1 - i].data());
       d.give(i, std::move(g));
     }
   }

@@ -85,8 +85,7 @@ std::vector<LayerLatency> layer_latencies(B& b, const M& net, const Shape& input
   return layers;
 }
 
-/// A layer that lost multiply-adds and did not get faster: its median is not below the old one by more
-/// than both spreads.
+/// A layer that lost multiply-adds and did not get faster: its median is not below the old one.
 struct NotFaster {
   std::string layer;
   double before = 0, after = 0;  // median seconds
