@@ -89,6 +89,12 @@ std::optional<Options> parse(int argc, char** argv, const Program& program) {
     app.add_flag("--structured", o.structured, "also a structured ticket: half of the filters, rewound and shrunk");
   }
   if (program.sparsities) app.add_option("--sparsity", o.sparsities, "share of weights to remove; may be repeated")->check(CLI::Range(0.0, 1.0));
+  if (program.scans) {
+    app.add_option("--fractions", o.fractions, "shares of a layer's filters to try, such as 0.25,0.5,0.75")->check(CLI::Range(0.0, 1.0))->delimiter(',');
+    app.add_option("--scan-images", o.scan_images, "scan on the first so many test images")->check(CLI::Range(1L, 100000000L));
+    auto* macs = app.add_option("--budget-macs", o.budget_macs, "share of the multiply-adds to leave; default: 0.7")->check(CLI::Range(0.0, 1.0));
+    app.add_option("--budget-params", o.budget_params, "share of the parameters to leave")->check(CLI::Range(0.0, 1.0))->excludes(macs);
+  }
   app.add_flag("--json", o.json, "print one JSON object on standard output");
   app.add_flag("--quiet", o.quiet, "no progress on standard error");
   std::map<std::string, espalier::ColorMode> colors{

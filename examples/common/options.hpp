@@ -21,6 +21,9 @@ struct Options {
   std::optional<long> iterations, rounds, seeds, rewind, reinitialised;
   std::string ticket;
   std::vector<double> sparsities;
+  std::vector<double> fractions;
+  std::optional<long> scan_images;
+  std::optional<double> budget_macs, budget_params;
   std::uint64_t held_out_by = 0;  // the seed that validation images are drawn by; 0: the first seed
   bool structured = false;
   bool quick = false, dry_run = false, json = false, quiet = false, resume = false, force = false, check = false;
@@ -38,6 +41,7 @@ struct Program {
   bool rounds = false;                 // trains in rounds, several seeds side by side: --rounds, --iterations, --seeds
   bool tickets = false;                // takes --ticket, --rewind, --reinitialised, --structured
   bool sparsities = false;             // takes --sparsity
+  bool scans = false;                  // takes --fractions, --scan-images, --budget-macs, --budget-params
 };
 
 /// Reads the command line; nullopt if it asked for --help or --version, which have been printed.

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <espalier/backend/eigen_cpu.hpp>
+
+#include "algorithm.hpp"
+
+int main(int argc, char** argv) {
+  return espalier::run_main([&] {
+    const auto options = examples::parse(argc, argv, examples::sensitivity_program);
+    if (!options) return espalier::ExitCode::done;
+    espalier::EigenCpu device({.threads = options->threads});
+    return examples::sensitivity(device, *options);
+  });
+}
