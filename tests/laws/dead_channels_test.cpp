@@ -133,7 +133,7 @@ TEST_CASE("random networks under random masks compute the same without their dea
   Reference r;
   int removals = 0, folds = 0, kept = 0;
   std::set<std::string> met;
-  for (std::uint64_t seed = 0; seed < 200; ++seed) {
+  for (std::uint64_t seed = 0; seed < 150; ++seed) {
     RandomNet<Reference> net(r, seed);
     season(r, net, image, seed);
     Rng rng = Rng(seed).split("density");
@@ -149,10 +149,46 @@ TEST_CASE("random networks under random masks compute the same without their dea
     if (slim.found.plan.removed() > 0)
       for (const auto& layer : net.layers) met.insert(kind_names[static_cast<std::size_t>(layer.kind)]);
   }
-  CHECK(removals > 150);
-  CHECK(folds > 50);
-  CHECK(kept > 50);
+  CHECK(removals > 100);
+  CHECK(folds > 30);
+  CHECK(kept > 30);
   CHECK(met.size() == kind_names.size());
+}
+
+TEST_CASE("they are all that can go: silencing a channel that stays without a reason changes the result, for some weights") {
+  Reference r;
+  int tried = 0;
+  for (std::uint64_t seed = 0; seed < 8; ++seed) {
+    RandomNet<Reference> net(r, seed);
+    season(r, net, image, seed);
+    CAPTURE(seed);
+    CAPTURE(net.kinds);
+    const Mask mask = random_mask(net, 0.15, Rng(seed).split("mask"));
+    const auto found = find_dead_channels(r, net, image, mask);
+    const auto x = random_images(r, image.with(0, 3), Rng(2));
+    for (std::size_t g = 0; g < found.groups.size(); ++g) {
+      if (found.plan.groups[g].kept_because == "the network's output") continue;
+      std::set<Index> said(found.plan.groups[g].remove.begin(), found.plan.groups[g].remove.end());
+      for (const auto& kept : found.groups[g].kept) said.insert(kept.channels.begin(), kept.channels.end());
+      for (Index channel = 0; channel < found.groups[g].channels && found.groups[g].channels > 1; ++channel) {
+        if (said.contains(channel)) continue;
+        Plan silenced = found.plan;
+        for (auto& group : silenced.groups) group.remove.clear();
+        silenced.groups[g].remove = {channel};
+        bool matters = false;
+        for (std::uint64_t draw = 0; draw < 60 && !matters; ++draw) {  // a ReLU may be closed by chance
+          season(r, net, image, 1000 * seed + draw);
+          const auto masked = espalier::mask(r, net, mask);
+          matters = predict(r, espalier::mask(r, masked, silenced), x).to_host(r) != predict(r, masked, x).to_host(r);
+        }
+        CAPTURE(found.groups[g].name);
+        CAPTURE(channel);
+        CHECK(matters);
+        ++tried;
+      }
+    }
+  }
+  CHECK(tried > 30);
 }
 
 TEST_CASE("whatever a plan silences is found by its mask alone, and nothing is folded for it") {

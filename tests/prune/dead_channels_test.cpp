@@ -351,6 +351,39 @@ TEST_CASE("a residual sum stays while one of its writers lives, and says who") {
   }
 }
 
+TEST_CASE("channels that only read each other go together") {
+  Sketch net{[](auto& run, const auto& x) {
+    const auto y = run("stem", x);
+    return run("fc", run.average(run.relu(run.add(y, run("branch", y)))));
+  }};
+  net.conv("stem", 1, 2).conv("branch", 2, 2).linear("fc", 2, 1);
+  const auto slim = removed(net, {1, 2, 2, 1}, mask_without(net, {{"fc.weight", {0}}, {"branch.weight", {2}}}));
+  CHECK(group(slim.found, "stem+1").unread == List{0});  // the branch reads it, to write it
+}
+
+TEST_CASE("what is written after the last reader does not count, though the channel stays") {
+  Sketch net{[](auto& run, const auto& x) {
+    const auto y = run("stem", x);
+    return run("fc", run.average(run.relu(run.add(y, run("up", run.relu(run("down", y)))))));
+  }};
+  net.conv("stem", 1, 2).conv("down", 2, 3, {.kernel = 1, .pad = 0, .bias = Bias::zeros}).conv("up", 3, 2).linear("fc", 2, 1);
+  // fc reads channel 1 alone; channel 0 is read by `down`, before `up` adds to it.
+  const auto slim = removed(net, {1, 2, 2, 1}, mask_without(net, {{"fc.weight", {0}}, {"up.weight", {3}}}));
+  CHECK(group(slim.found, "stem+1").unread.empty());
+  CHECK(group(slim.found, "down").unread == List{0});  // up's row 0 reads it, for nobody
+  CHECK(get(slim.net, "up.weight").shape == Shape{2, 2, 1, 1});
+}
+
+TEST_CASE("a dead scale cuts what it multiplies, not the residual that is added") {
+  Sketch net{[](auto& run, const auto& x) { return run("fc", run.average(run.sum("bn", run("branch", x), run("shortcut", x)))); }};
+  net.conv("branch", 1, 2).conv("shortcut", 1, 2).norm("bn", 2).linear("fc", 2, 1);
+  MaskPart scales = MaskPart::ones("bn.weight", {2}), shortcut = MaskPart::ones("shortcut.weight", {2, 1, 1, 1});
+  scales.kill(0);
+  CHECK(removed(net, {1, 2, 2, 1}, Mask({scales})).found.plan.removed() == 0);
+  shortcut.kill(0);
+  CHECK(group(removed(net, {1, 2, 2, 1}, Mask({scales, shortcut})).found, "branch+1").zero == List{0});
+}
+
 TEST_CASE("a dead depthwise filter cuts its channel, and what writes it goes along") {
   Sketch net{[](auto& run, const auto& x) { return run("fc", run.average(run("depthwise", run("conv", x)))); }};
   net.conv("conv", 1, 3).conv("depthwise", 3, 3, {.depthwise = true, .bias = Bias::zeros}).linear("fc", 3, 1);

@@ -70,6 +70,12 @@ struct Sketch {
     Value apply(const O& op, const Values&... values) {
       return ctx.apply(op, values...);
     }
+    /// A batch norm with a residual.
+    Value sum(const std::string& name, const Value& x, const Value& residual) {
+      for (auto& n : self.norms)
+        if (n.name == name) return BatchNorm<R>::forward_add(n.layer, ctx, x, residual, Activation::none);
+      throw Error("the sketch has no norm '" + name + "'");
+    }
     Value relu(const Value& x) { return ctx.apply(op::Relu{}, x); }
     Value add(const Value& a, const Value& b) { return ctx.apply(op::Add{}, a, b); }
     template <class... Values>

@@ -24,7 +24,7 @@ struct DeadGroup {
   };
   std::string name{};  // of the ChannelGroup
   Index channels = 0;  // before
-  std::vector<Index> unread{};    // go: whoever reads them goes too, or has no live weight for them
+  std::vector<Index> unread{};    // go: whoever reads them through a live weight does not count
   std::vector<Index> zero{};      // go: they are exactly 0 wherever they are read
   std::vector<Index> constant{};  // go: their values are folded into what reads them
   std::vector<Kept> kept{};
@@ -120,12 +120,12 @@ DeadChannels find_dead(B& b, const M& masked, const Shape& input, const Mask& ma
 /// Finds the channels of the masked network that can go without changing what it computes in evaluation
 /// mode. Nothing is touched. `input` is the shape of one input, batch 1.
 ///
-/// A channel goes if everything that stays and reads it through a live weight reads a constant there, and
-/// has a bias (or a batch norm behind it) to take that constant. That covers channels that nobody reads,
-/// and is closed both ways: who goes no longer reads, and who reads only constants is one.
+/// A channel goes if every output that counts for the result, and reads it through a live weight, reads a
+/// constant there, and has a bias (or a batch norm behind it) to take that constant. That covers channels that
+/// nobody reads, and is closed both ways: who goes no longer reads, and who reads only constants is one.
+/// The network's inputs and outputs stay, and at least one channel of each group.
 ///
-/// What cannot change follows from the mask's bits alone; its values are read off a run on noise. A
-/// network's inputs and outputs stay, and at least one channel of each group.
+/// What cannot change follows from the mask's bits alone; its values are read off a run on noise.
 /// Throws StaleState if the mask does not fit the network.
 template <Backend B, Module M>
 DeadChannels find_dead_channels(B& b, const M& net, const Shape& input, const Mask& mask) {
@@ -190,9 +190,9 @@ struct WithoutDead {
 /// mask(b, net, mask) does, up to rounding; the weights that survive keep their bits, biases and running means
 /// apart. Removing again removes nothing more.
 ///
-/// In training mode that holds for channels that are `unread`, gradients and training steps included. A
-/// removed constant computes the same forward pass only if it met no batch norm, whose batch statistics
-/// of a constant are not the running ones; and its own bias no longer learns.
+/// In training mode that holds where all that goes is `unread`, gradients and training steps included. Without a
+/// constant the forward pass is the same only if it met no batch norm, whose batch statistics of a constant
+/// are not the running ones; and the bias that made it no longer learns.
 /// Throws StaleState if the mask does not fit the network.
 template <Backend B, Module M>
 WithoutDead<M> remove_dead(B& b, const M& net, const Shape& input, const Mask& mask) {

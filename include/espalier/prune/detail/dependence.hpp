@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What finding dead channels needs to know of a masked network: which connections live, which channels
-// can change with the input, who reads them, and the values of those that cannot change.
+// What finding dead channels needs to know of a masked network. A site is one channel of one activation:
+// which sites can change with the input, which weights read them, where they lead, and the values of those
+// that cannot change.
 #pragma once
 
 #include <map>
@@ -56,7 +57,8 @@ struct ChannelReading {
   bool linear = false;           // of an op known to be linear in what it reads, before its bias
   ConvShape sizes{};             // then; op::Linear is a 1x1 convolution over its rows
   bool activated = false;        // an activation is fused behind it
-  Channels in{}, out{};          // of the dry run's graph; out is empty if not linear
+  Channels in{}, out{};          // of the channel graph; out is empty if not linear
+  int in_site = 0, out_site = 0;  // of the first channel
   std::vector<bool> read{};      // if not linear: which of `in` any live weight reads
   std::vector<bool> varies{};    // which of `in` can change with the network's input
   std::vector<bool> out_varies{};
@@ -71,9 +73,18 @@ struct ChannelReading {
   Index position(Index row, Index slice) const { return row / rows() * slices() + slice; }
 };
 
-// What a run leaves: all that finding dead channels needs to know.
+// One op, backwards: a reading, or the sites that it carries on.
+struct ChannelStep {
+  int reading = -1;
+  std::vector<std::pair<int, int>> carries{};  // site of an operand, site of the result
+};
+
+// What a run leaves.
 struct Dependence {
   ChannelGraph graph;
+  int sites = 0;
+  std::vector<ChannelStep> steps;             // in the order of the computation: sites lead to later ones
+  std::vector<int> needed;                    // sites of the network's result, and those that an op mixes
   std::vector<ChannelReading> readings;
   std::map<const void*, Links> links;         // by Parameter
   std::map<const void*, int> norm_uses;       // applications of a batch norm, by running mean

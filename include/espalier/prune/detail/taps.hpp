@@ -24,6 +24,7 @@ struct Tapped {
   Tensor<B> value;
   Channels channels;
   std::vector<bool> varies;
+  int site = 0;      // of the first channel
   int made_by = -1;  // a reading
   const Shape& shape() const { return value.shape(); }
 };
@@ -46,12 +47,15 @@ class Taps {
   bool training() const { return false; }
 
   Value input(Tensor<B> x) {
-    Value value{std::move(x), {}, {}, -1};
+    Value value = fresh(std::move(x));
     for (Index i = 0; i < value.shape().channels(); ++i) value.channels.push_back(found_.graph.make());
     value.varies.assign(value.channels.size(), true);
     return value;
   }
-  void output(const Value& result) { use(result); }
+  void output(const Value& result) {
+    use(result);
+    need(result);
+  }
   Dependence take() { return std::move(found_); }
 
   template <class O, class... Operands>
@@ -59,7 +63,7 @@ class Taps {
     Given given;
     (add(given, operands), ...);
     typename O::template Saved<B> unused{};
-    Value y{op.forward(b_, given.in, unused), {}, {}, -1};
+    Value y = fresh(op.forward(b_, given.in, unused));
     for (const Value* x : given.values)
       if (x != nullptr) use(*x);
 
@@ -108,6 +112,14 @@ class Taps {
   template <class P> static void add(Given& given, const std::optional<P>& p) { if (p) add(given, *p); }
   template <class V> static void add(Given& given, const std::vector<V>& all) { for (const auto& v : all) add(given, v); }
 
+  Value fresh(Tensor<B> tensor) {
+    Value value{std::move(tensor), {}, {}, found_.sites, -1};
+    found_.sites += static_cast<int>(value.shape().channels());
+    return value;
+  }
+  void need(const Value& x) {
+    for (std::size_t c = 0; c < x.channels.size(); ++c) found_.needed.push_back(x.site + static_cast<int>(c));
+  }
   void use(const Value& x) {
     if (x.made_by >= 0) ++found_.readings[static_cast<std::size_t>(x.made_by)].uses;
   }
@@ -115,7 +127,10 @@ class Taps {
   // A layer whose rows are known: output k can change if a live weight of its row reads what can.
   void read_linearly(const Given& given, Value& y, const ConvShape& sizes, Activation activation) {
     const Value& x = *given.values[0];
-    ChannelReading r{.weight = given.parameters[1], .linear = true, .sizes = sizes, .activated = activation != Activation::none, .in = x.channels, .out = y.channels, .varies = x.varies};
+    ChannelReading r{.weight = given.parameters[1], .linear = true, .sizes = sizes, .activated = activation != Activation::none};
+    r.in = x.channels, r.out = y.channels;
+    r.in_site = x.site, r.out_site = y.site;
+    r.varies = x.varies;
     if (given.parameters.size() > 2) r.bias = given.parameters[2];
     tap(r, x);
     const Links& links = found_.links.at(r.weight);
@@ -126,6 +141,7 @@ class Taps {
     }
     r.out_varies = y.varies;
     y.made_by = static_cast<int>(found_.readings.size());
+    found_.steps.push_back({.reading = y.made_by});
     found_.readings.push_back(std::move(r));
   }
 
@@ -164,45 +180,78 @@ class Taps {
     ChannelFlow flow(local, std::move(operands));
     op.channels(flow);
     const Channels out = flow.take_out();
-    note_readers(O::name, local, given, ids);
+    const bool reads = note_readers(O::name, local, given, ids);
 
-    struct Origin {
-      bool varies = false, several = false;
-      int operand = -1;
-    };
-    std::map<int, Origin> origins;  // by representative
-    bool any = false;
-    for (std::size_t i = 0; i < ids.size(); ++i)
-      for (std::size_t c = 0; c < ids[i].size(); ++c) {
-        Origin& origin = origins[local.find(ids[i][c])];
-        origin.several = origin.several || (origin.operand >= 0 && origin.operand != static_cast<int>(i));
-        origin.operand = static_cast<int>(i);
-        origin.varies = origin.varies || given.values[i]->varies[c];
-        any = any || given.values[i]->varies[c];
-      }
-    std::vector<bool> written(out.size()), row_alive(out.size()), cut(out.size()), zero(static_cast<std::size_t>(local.channel_count()));
-    for (const auto& m : local.members()) {
-      if (m.role == ChannelRole::statistic) zero[static_cast<std::size_t>(m.channel)] = true;  // ChannelFlow::zeros
-      const auto at = static_cast<std::size_t>(m.index);
-      if (at >= out.size() || out[at] != m.channel) continue;
-      const bool scales = m.role == ChannelRole::filter || m.role == ChannelRole::scale;
-      if (m.role != ChannelRole::producer && !scales) continue;
-      const bool dead = !found_.links.at(m.owner).row(m.index);
-      if (scales) cut[at] = cut[at] || dead;
-      else written[at] = true, row_alive[at] = !dead;
-    }
+    const auto origins = origins_of(local, given, ids);
+    const bool any_varies = std::any_of(given.values.begin(), given.values.end(), [](const Value* x) {
+      return x != nullptr && std::find(x->varies.begin(), x->varies.end(), true) != x->varies.end();
+    });
+    const bool mixes = !local.frozen().empty();  // its channels, or what is no operand
+    const auto fates = fates_of(local, out);
+    ChannelStep step;
+    bool writes = false;
     for (std::size_t o = 0; o < out.size(); ++o) {
       const auto origin = origins.find(local.find(out[o]));
-      bool varies = !local.frozen().empty();  // it mixes channels, or reads what is no operand
-      if (origin != origins.end()) varies = varies || (origin->second.varies && !(cut[o] && !origin->second.several));
-      if (written[o]) varies = varies || (row_alive[o] && any);
-      else if (origin == origins.end()) varies = varies || !zero[static_cast<std::size_t>(out[o])];
+      bool varies = mixes;
+      if (fates[o].written) varies = varies || (!fates[o].dead && any_varies);
+      else if (origin == origins.end()) varies = varies || !fates[o].zero;
+      if (origin != origins.end())
+        for (const Origin& from : origin->second) {
+          if (fates[o].cut && from.operand == scaled<O>(origin->second)) continue;
+          varies = varies || from.varies;
+          step.carries.emplace_back(from.site, y.site + static_cast<int>(o));
+        }
       y.varies.push_back(varies);
+      writes = writes || fates[o].written;
     }
+    found_.steps.push_back(std::move(step));
+    if (mixes || (writes && !reads))
+      for (const Value* x : given.values)
+        if (x != nullptr) need(*x);
+  }
+
+  // Where a channel of a result comes from.
+  struct Origin {
+    int operand;
+    int site;
+    bool varies;
+  };
+  static std::map<int, std::vector<Origin>> origins_of(const ChannelGraph& local, const Given& given, const std::vector<Channels>& ids) {
+    std::map<int, std::vector<Origin>> origins;  // by representative
+    for (std::size_t i = 0; i < ids.size(); ++i)
+      for (std::size_t c = 0; c < ids[i].size(); ++c)
+        origins[local.find(ids[i][c])].push_back({static_cast<int>(i), given.values[i]->site + static_cast<int>(c), given.values[i]->varies[c]});
+    return origins;
+  }
+  // Which operand a filter or scale multiplies: the first of a batch norm, whose residual is added; else the only one.
+  template <class O>
+  static int scaled(const std::vector<Origin>& origins) {
+    if constexpr (std::is_same_v<O, op::BatchNorm<B>>) return 0;
+    else return std::all_of(origins.begin(), origins.end(), [&](const Origin& o) { return o.operand == origins.front().operand; }) ? origins.front().operand : -1;
+  }
+
+  // What parameters do to a channel of a result.
+  struct Fate {
+    bool written = false, dead = false;  // by a row that may be dead
+    bool cut = false;                    // its filter or scale is dead
+    bool zero = false;                   // it is new and holds zeros, if it has no origin
+  };
+  std::vector<Fate> fates_of(const ChannelGraph& local, const Channels& out) const {
+    std::vector<Fate> fates(out.size());
+    std::vector<bool> zeros(static_cast<std::size_t>(local.channel_count()));
+    for (const auto& m : local.members()) {
+      if (m.role == ChannelRole::statistic) zeros[static_cast<std::size_t>(m.channel)] = true;  // ChannelFlow::zeros
+      const auto at = static_cast<std::size_t>(m.index);
+      if (at >= out.size() || out[at] != m.channel) continue;
+      if (m.role == ChannelRole::producer) fates[at].written = true, fates[at].dead = !found_.links.at(m.owner).row(m.index);
+      if (m.role == ChannelRole::filter || m.role == ChannelRole::scale) fates[at].cut = fates[at].cut || !found_.links.at(m.owner).row(m.index);
+    }
+    for (std::size_t o = 0; o < out.size(); ++o) fates[o].zero = zeros[static_cast<std::size_t>(out[o])];
+    return fates;
   }
 
   // Readers in ops of which only the channels are known: no fold can be right for them, but zero can go.
-  void note_readers(std::string_view name, const ChannelGraph& local, const Given& given, const std::vector<Channels>& ids) {
+  bool note_readers(std::string_view name, const ChannelGraph& local, const Given& given, const std::vector<Channels>& ids) {
     struct Reads {
       const void* weight = nullptr;
       std::map<int, bool> live{};  // by representative
@@ -211,22 +260,25 @@ class Taps {
     for (const auto& m : local.members()) {
       if (m.role != ChannelRole::reader) continue;
       const Links& links = found_.links.at(m.owner);
-      auto& [weight, all] = reads[links.path()];
-      weight = m.owner;
-      bool& live = all[local.find(m.channel)];
+      Reads& of_weight = reads[links.path()];
+      of_weight.weight = m.owner;
+      bool& live = of_weight.live[local.find(m.channel)];
       for (Index row = 0; row < links.rows() && !live; ++row) live = links(row, m.index);
     }
-    for (const auto& [path, read] : reads)
+    for (const auto& entry : reads)
       for (std::size_t i = 0; i < ids.size(); ++i) {
         if (given.values[i] == nullptr) continue;
-        ChannelReading r{.weight = read.weight, .op = std::string(name), .in = given.values[i]->channels, .varies = given.values[i]->varies};
+        const Value& x = *given.values[i];
+        ChannelReading r{.weight = entry.second.weight, .op = std::string(name), .in = x.channels, .in_site = x.site, .varies = x.varies};
         for (const int id : ids[i]) {
-          const auto found = read.live.find(local.find(id));
-          r.read.push_back(found != read.live.end() && found->second);
+          const auto found = entry.second.live.find(local.find(id));
+          r.read.push_back(found != entry.second.live.end() && found->second);
         }
-        tap(r, *given.values[i]);
+        tap(r, x);
+        found_.steps.push_back({.reading = static_cast<int>(found_.readings.size())});
         found_.readings.push_back(std::move(r));
       }
+    return !reads.empty();
   }
 
   B& b_;
