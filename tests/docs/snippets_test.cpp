@@ -316,3 +316,18 @@ TEST_CASE("add a backend: the conformance suite is one call") {
   Reference reference;
   must_conform(reference);
 }
+
+TEST_CASE("measure: a compiled model computes what the model does") {
+  EigenCpu device({.threads = 2});
+  const Tiny<EigenCpu> net(device, Rng(1));
+  const auto x = Tensor<EigenCpu>::full(device, {32, 12, 12, 1}, 0.5f);
+  std::string printed;
+  // example-begin compile
+  auto fast = compile(device, net, x);  // a snapshot; runs x and times each linear layer, once
+  for (const LinearChoice& choice : fast.choices()) printed += str(choice.reason(), '\n');
+  const Tensor<EigenCpu> logits = fast(x);
+  // example-end compile
+  CHECK(printed.find("% zeros, dense ") != std::string::npos);
+  const auto expected = predict(device, net, x).to_host(device), found = logits.to_host(device);
+  for (std::size_t i = 0; i < found.size(); ++i) CHECK(std::abs(found[i] - expected[i]) <= 1e-5f * (1 + std::abs(expected[i])));
+}
