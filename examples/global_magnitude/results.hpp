@@ -129,7 +129,7 @@ inline esp::Table magnitude_table(const Options& o, const Images& images, const 
   for (const Point& p : points) seeds.insert(p.seed);
   esp::Table table;
   table.title = esp::str(o.arch, ", ", images.name, ", ", esp::format_count(images.train.count), " training images (real), ", seeds.size(), seeds.size() == 1 ? " seed" : " seeds", " from ", o.seed);
-  table.columns = {{"removed", esp::Align::right}, {"network", esp::Align::left}, {"trainings", esp::Align::right}, {"iterations", esp::Align::right}, {"accuracy, %", esp::Align::right}, {"delta", esp::Align::right}};
+  table.columns = {{"removed", esp::Align::left}, {"network", esp::Align::left}, {"trainings", esp::Align::right}, {"iterations", esp::Align::right}, {"accuracy, %", esp::Align::right}, {"delta", esp::Align::right}};
   const auto levels = levels_of(points);
   const double dense = levels.at("dense").at(0).final_accuracy.mean;
   const auto iterations = [&](const std::string& kind, esp::Index level) {

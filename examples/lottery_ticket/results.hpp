@@ -216,7 +216,7 @@ inline esp::Table lottery_table(const Options& o, const Images& images, const st
   for (const Point& p : points) seen.insert(p.seed);
   const std::size_t seeds = seen.size();
   table.title = esp::str(o.arch, ", ", images.name, " (real), ", seeds, seeds == 1 ? " seed" : " seeds", " from ", o.seed);
-  table.columns = {{"weights", esp::Align::right}, {"network", esp::Align::left}, {"trainings", esp::Align::right}, {"early stop at", esp::Align::right},
+  table.columns = {{"weights", esp::Align::left}, {"network", esp::Align::left}, {"trainings", esp::Align::right}, {"early stop at", esp::Align::right},
                    {"accuracy there, %", esp::Align::right}, {"at the end, %", esp::Align::right}};
   const auto levels = levels_of(points);
   std::map<esp::Index, std::map<std::string, Level>> by_round;
@@ -230,8 +230,8 @@ inline esp::Table lottery_table(const Options& o, const Images& images, const st
       table.rows.push_back({esp::Cell::percent(level.density, 1), round == 0 && std::string(kind) == "ticket" ? "dense" : kind, esp::str(level.final_accuracy.n),
                             plus_minus(level.early_stop, false), plus_minus(level.early_stop_accuracy, true), plus_minus(level.final_accuracy, true)});
     }
-  table.notes = {"Mean +- half a 95 % confidence interval (Student's t) over trainings. Early stop: the iteration of the lowest loss on held-out training images;",
-                 "accuracy: on the test images, by which nothing was chosen. re-initialised: the ticket's mask, new weights; random mask: its weights, another mask."};
+  table.notes = {"Mean +- half a 95 % confidence interval (Student's t) over trainings. Early stop: the iteration of the lowest loss on held-out training images; accuracy: on the test images, by which nothing was chosen.",
+                 "re-initialised: the ticket's mask, new weights; random mask: its weights, another mask."};
   return table;
 }
 
