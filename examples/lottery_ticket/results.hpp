@@ -100,10 +100,11 @@ std::vector<esp::PoolSize> pools_of(const esp::Mask& mask, const esp::Unstructur
   return pools;
 }
 
-/// The same as open_lth has it: one pool of the layers at the full rate, the others ignored.
+/// The same as open_lth has it: all layers are one pool but the last, which is ignored.
 inline std::vector<esp::PoolSize> one_pool(const std::vector<esp::PoolSize>& pools, double rate) {
-  std::vector<esp::PoolSize> two{{.remove = rate}, {}};
-  for (const esp::PoolSize& pool : pools) two[pool.remove == rate ? 0 : 1].weights += pool.weights;
+  std::vector<esp::PoolSize> two{{.remove = rate}, {.weights = pools.back().weights}};
+  for (const esp::PoolSize& pool : pools) two[0].weights += pool.weights;
+  two[0].weights -= two[1].weights;
   return two;
 }
 
