@@ -90,12 +90,23 @@ esp::ExitCode lottery_ticket(const Options& given, Device (*make_device)(int thr
 
     esp::detail::make_folder(session.path("tickets"));
     SideBySide<B> jobs;
+    // The controls of a ticket train beside the next rounds, each from the ticket's file.
+    const auto compare = [&](std::uint64_t seed, esp::Index round, const std::string& file) {
+      if (!is_compared(round, rounds)) return;
+      for (const auto& [kind, control] : controls<B, Net>(o, seed))
+        if (!points.has(kind, seed, round))
+          jobs.add([&, kind = kind, control = control, file, seed](B& device) {
+            const auto loaded = load_ticket(device, make_net(device, images.one(), esp::Rng(seed)), file);
+            train_and_measure(device, kind, seed, control(device, loaded.ticket));
+          });
+    };
     for (std::uint64_t seed = o.seed; seed < o.seed + static_cast<std::uint64_t>(o.seeds.value_or(1)); ++seed)
       jobs.add([&, seed](B& device) {
         // 1. Randomly initialise a network; its ticket holds every weight. After a stop, go on with the last ticket found.
         const Net net = make_net(device, images.one(), esp::Rng(seed).split("weights"));
         auto ticket = whole_ticket(device, net, parts.train, options_for(seed), protocol.iterations);
         if (const auto last = last_ticket(session, seed); o.resume && !last.empty()) ticket = load_ticket(device, net, last).ticket;
+        for (esp::Index round = 0; round < ticket.round; ++round) compare(seed, round, ticket_path(session, seed, round));
         EarlyStop<B, Net> watch(protocol.every, parts.validation, images.normalise);
         auto start = Seconds::now();
 
@@ -107,14 +118,7 @@ esp::ExitCode lottery_ticket(const Options& given, Device (*make_device)(int thr
           save_ticket(device, found, file, recipe_of(o, images, seed));
           if (o.structured && found.round == 0 && !points.has("structured", seed, 1))
             train_and_measure(device, "structured", seed, structured_ticket(device, esp::Snapshot<Net>{*trained.snapshot, trained.snapshot_state}, half_plan(device, trained.net, images.one()), found.until));
-          // The controls train beside the next rounds, each from the ticket's file.
-          if (is_compared(found.round, rounds))
-            for (const auto& [kind, control] : controls<B, Net>(o, seed))
-              if (!points.has(kind, seed, found.round))
-                jobs.add([&, kind, control, file, seed](B& other) {
-                  const auto loaded = load_ticket(other, make_net(other, images.one(), esp::Rng(seed)), file);
-                  train_and_measure(other, kind, seed, control(other, loaded.ticket));
-                });
+          compare(seed, found.round, file);
           watch.forget();
           start = Seconds::now();
         }, watch, session.stop());
