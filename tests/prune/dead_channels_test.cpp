@@ -375,13 +375,16 @@ TEST_CASE("what is written after the last reader does not count, though the chan
 }
 
 TEST_CASE("a dead scale cuts what it multiplies, not the residual that is added") {
-  Sketch net{[](auto& run, const auto& x) { return run("fc", run.average(run.sum("bn", run("branch", x), run("shortcut", x)))); }};
-  net.conv("branch", 1, 2).conv("shortcut", 1, 2).norm("bn", 2).linear("fc", 2, 1);
-  MaskPart scales = MaskPart::ones("bn.weight", {2}), shortcut = MaskPart::ones("shortcut.weight", {2, 1, 1, 1});
+  Sketch net{[](auto& run, const auto& x) { return run("fc", run.average(run.sum("bn", run("branch", run("below", x)), run("shortcut", run("stem", x))))); }};
+  net.conv("below", 1, 2).conv("branch", 2, 2).conv("stem", 1, 2).conv("shortcut", 2, 2).norm("bn", 2).linear("fc", 2, 1);
+  MaskPart scales = MaskPart::ones("bn.weight", {2}), branch = MaskPart::ones("branch.weight", {2, 2, 1, 1}), shortcut = MaskPart::ones("shortcut.weight", {2, 2, 1, 1});
   scales.kill(0);
-  CHECK(removed(net, {1, 2, 2, 1}, Mask({scales})).found.plan.removed() == 0);
+  for (MaskPart* part : {&branch, &shortcut}) part->kill(1), part->kill(2);  // row 0 reads channel 0, row 1 reads channel 1
+  const auto slim = removed(net, {1, 2, 2, 1}, Mask({scales, branch, shortcut}));
+  CHECK(group(slim.found, "below").unread == List{0});
+  CHECK(slim.found.plan.removed() == 1);
   shortcut.kill(0);
-  CHECK(group(removed(net, {1, 2, 2, 1}, Mask({scales, shortcut})).found, "branch+1").zero == List{0});
+  CHECK(group(removed(net, {1, 2, 2, 1}, Mask({scales, branch, shortcut})).found, "branch+1").zero == List{0});
 }
 
 TEST_CASE("a dead depthwise filter cuts its channel, and what writes it goes along") {
