@@ -13,6 +13,7 @@
 #include <espalier/io/weights.hpp>
 #include <espalier/prune/survivors.hpp>
 #include <espalier/report/network.hpp>
+#include <espalier/report/sensitivity.hpp>
 #include <espalier/report/stop_signal.hpp>
 #include <espalier/train/loop.hpp>
 
@@ -270,6 +271,28 @@ TEST_CASE("prune a CNN: every amount and exception that the guide lists is accep
                   group.frozen_because.empty() ? "" : ", stays: ", group.frozen_because, '\n');
   // example-end groups
   show("groups", groups);
+}
+
+TEST_CASE("prune a CNN: a scan and a budget") {
+  Folder folder;
+  EigenCpu device({.threads = 2});
+  const Shape input{1, 12, 12, 1};
+  const data::ImageSet held_out = bars(64, 3);
+  const data::Normalise normalise = data::measured_channels(held_out);
+  const Tiny<EigenCpu> net(device, Rng(1));
+  // example-begin scan
+  const SensitivityScan scan = sensitivity(device, net, input, FilterL1{}, {0.25, 0.5, 0.75},
+      [&](const auto& slim) { return evaluate(device, slim, held_out, normalise).accuracy; });
+  const std::string table = to_text(sensitivity_table(scan));
+  write_file_atomically(folder.path + "/sensitivity.csv", to_csv(sensitivity_points(scan)));
+  write_file_atomically(folder.path + "/sensitivity.svg", to_svg(sensitivity_chart(scan, most_sensitive(scan))));
+  // example-end scan
+  // example-begin budget
+  const FilterL1 fitted = within_budget(device, net, FilterL1{}, scan, Budget{.multiply_adds = 0.6, .within = 0.1});
+  const Plan cut = plan(device, net, input, fitted);
+  // example-end budget
+  CHECK(table.find("conv1+1") != std::string::npos);
+  CHECK(static_cast<double>(cut.multiply_adds_after) <= 0.6 * static_cast<double>(cut.multiply_adds_before));
 }
 
 TEST_CASE("add an op: the example's gradient is right, and a network prunes through it") {
