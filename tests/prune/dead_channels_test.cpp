@@ -98,6 +98,32 @@ auto reader(const ConvOptions& options, Index fc_inputs) {
 }
 const Shape image{1, 3, 3, 1};
 
+// An op of somebody else's that reads and writes channels, and is not linear: y = (x W)^2.
+struct Squared : op::Linear {
+  static constexpr std::string_view name = "squared";
+  struct Square {
+    template <class T> void operator()(Index, T& y) const { y *= y; }
+  };
+  template <Backend B>
+  Tensor<B> forward(B& b, const Inputs<B>& in, Saved<B>& saved) const {
+    auto y = op::Linear::forward(b, in, saved);
+    b.each(y.count(), Square{}, y.data());
+    return y;
+  }
+};
+
+// An op that says its channels pass through, and lets the first into all others.
+struct Liar : op::Relu {
+  static constexpr std::string_view name = "liar";
+  template <Backend B>
+  Tensor<B> forward(B& b, const Inputs<B>& in, Saved<B>&) const {
+    auto values = in[0].to_host(b);
+    const auto channels = static_cast<std::size_t>(in[0].shape().channels());
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] += values[i / channels * channels];
+    return Tensor<B>::from(b, in[0].shape(), values);
+  }
+};
+
 }  // namespace
 
 TEST_CASE("a neuron without live inputs and with a positive bias is folded into the next bias") {
@@ -442,12 +468,60 @@ TEST_CASE("units between the linear layers of a sequence model go, at every posi
   CHECK(get(slim.net, "up.weight").shape == Shape{4, 4});
 }
 
-TEST_CASE("what a softmax mixes stays, whatever is dead") {
-  Sketch net{[](auto& run, const auto& x) { return run("down", run.apply(op::Softmax{}, run("up", x))); }};
-  net.linear("up", 4, 6).linear("down", 6, 4);
-  const auto found = removed(net, {1, 4}, mask_without(net, {{"up.weight", {0, 1, 2, 3}}})).found;
+TEST_CASE("what a softmax mixes stays, and so does all that it comes from") {
+  Sketch net{[](auto& run, const auto& x) { return run("down", run.apply(op::Softmax{}, run("up", run.relu(run("first", x))))); }};
+  net.linear("first", 4, 5).linear("up", 5, 6).linear("down", 6, 4);
+  const auto found = removed(net, {1, 4}, mask_without(net, {{"up.weight", {0, 1, 2, 3, 4}}, {"down.weight", {5, 11, 17, 23}}})).found;
   CHECK(found.plan.removed() == 0);
-  CHECK(found.plan.groups[0].kept_because == "a softmax over the channels depends on all of them");
+  CHECK(found.plan.groups[1].kept_because == "a softmax over the channels depends on all of them");
+}
+
+TEST_CASE("what reads through an op that is not known to be linear takes no constant but zero, and writes constants itself") {
+  Sketch net{[](auto& run, const auto& x) { return run("down", run.apply(Squared{}, run.relu(run("up", x)), run.linear("odd").weight)); }};
+  net.linear("up", 3, 4).linear("odd", 4, 3, {.bias = Bias::none}).linear("down", 3, 2);
+  set(net, "up.bias", {2, -2, 0, 0});
+  // up: 2, relu(-2) = 0, unread, alive; odd: row 0 is dead.
+  const Dead dead{{"up.weight", {0, 1, 2, 3, 4, 5}}, {"odd.weight", {0, 1, 2, 3, 6, 10}}};
+  const auto slim = removed(net, {1, 3}, mask_without(net, dead));
+  CHECK(group(slim.found, "up").kept == Kept{{"'odd' reads its constant through 'squared', which is not known to be linear", {0}}});
+  CHECK(group(slim.found, "up").zero == List{1});
+  CHECK(group(slim.found, "up").unread == List{2});
+  CHECK(group(slim.found, "odd").zero == List{0});
+}
+
+TEST_CASE("an op that belies its statement keeps what it is seen to change") {
+  Sketch net{[](auto& run, const auto& x) { return run("down", run.apply(Liar{}, run("up", x))); }};
+  net.linear("up", 3, 3).linear("down", 3, 2);
+  CHECK(removed(net, {1, 3}, mask_without(net, {{"up.weight", {3, 4, 5}}})).found.plan.removed() == 0);
+}
+
+TEST_CASE("a bias takes the constants of one weight, and a weight leaves them to one bias") {
+  Sketch shared{[](auto& run, const auto& x) {  // a and b share a bias
+    const auto y = run.relu(run("up", x));
+    return run("down", run.add(run("a", y), run.apply(op::Linear{}, x, run.linear("b").weight, run.linear("a").bias)));
+  }};
+  shared.linear("up", 3, 3).linear("a", 3, 3).linear("b", 3, 3, {.bias = Bias::none}).linear("down", 3, 2);
+  set(shared, "up.bias", {2, 0, 0});
+  const Kept kept{{"'a' shares its bias, which cannot take a constant of one layer", {0}}};
+  CHECK(group(removed(shared, {1, 3}, mask_without(shared, {{"up.weight", {0, 1, 2}}})).found, "up").kept == kept);
+
+  Sketch two{[](auto& run, const auto& x) {  // a is applied with its own bias and with b's
+    const auto y = run.relu(run("up", x));
+    return run("down", run.add(run("a", y), run.apply(op::Linear{}, y, run.linear("a").weight, run.linear("b").bias)));
+  }};
+  two.linear("up", 3, 3).linear("a", 3, 3).linear("b", 1, 3).linear("down", 3, 2);
+  set(two, "up.bias", {2, 0, 0});
+  CHECK(group(removed(two, {1, 3}, mask_without(two, {{"up.weight", {0, 1, 2}}})).found, "up").kept == kept);
+}
+
+TEST_CASE("a batch norm behind a fused activation is too late for a constant") {
+  Sketch net{[](auto& run, const auto& x) {
+    return run("down", run("bn", run.apply(op::Linear{.activation = Activation::relu}, run.relu(run("up", x)), run.linear("a").weight)));
+  }};
+  net.linear("up", 3, 3).linear("a", 3, 3, {.bias = Bias::none}).norm("bn", 3).linear("down", 3, 2);
+  set(net, "up.bias", {2, 0, 0});
+  CHECK(group(removed(net, {1, 3}, mask_without(net, {{"up.weight", {0, 1, 2}}})).found, "up").kept ==
+        Kept{{"'a' has no bias that could take the constant, nor a batch norm of its own", {0}}});
 }
 
 TEST_CASE("a weight that the mask does not name lives; a mask may name scales and biases") {

@@ -43,10 +43,10 @@ struct Sketch {
     norms.push_back({name, BatchNorm<R>(r, channels)});
     return *this;
   }
-  Sketch& linear(const std::string& name, Index in, Index out) {
+  Sketch& linear(const std::string& name, Index in, Index out, LinearOptions o = {}) {
     Rng rng = Rng(7).split(name);
     R r;
-    linears.push_back({name, Linear<R>(r, in, out, {}, rng)});
+    linears.push_back({name, Linear<R>(r, in, out, o, rng)});
     return *this;
   }
 
@@ -66,9 +66,15 @@ struct Sketch {
         if (l.name == name) return espalier::forward(ctx, l.layer, x);
       throw Error("the sketch has no layer '" + name + "'");
     }
-    template <class O, class... Values>
-    Value apply(const O& op, const Values&... values) {
-      return ctx.apply(op, values...);
+    template <class O, class... Operands>
+    Value apply(const O& op, const Operands&... operands) {
+      return ctx.apply(op, operands...);
+    }
+    /// For ops that are given its parameters by hand.
+    auto& linear(const std::string& name) {
+      for (auto& l : self.linears)
+        if (l.name == name) return l.layer;
+      throw Error("the sketch has no linear layer '" + name + "'");
     }
     /// A batch norm with a residual.
     Value sum(const std::string& name, const Value& x, const Value& residual) {
