@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Jobs side by side: one network a core, each on a device of one thread, with the bits that it has alone.
+// Jobs side by side: one network a core, or the cores shared out among fewer networks, each with the bits that it
+// has alone.
 #pragma once
 
+#include <algorithm>
 #include <condition_variable>
 #include <deque>
 #include <exception>
@@ -26,15 +28,19 @@ class SideBySide {
     changed_.notify_one();
   }
 
-  /// Works on `workers` threads, each with a device made by `make_device`, until nothing waits or runs.
+  /// Works until nothing waits or runs, on `threads` threads, 0 for as many as the machine has. `at_once` says how
+  /// many jobs can ever run at a time: where they are fewer, each gets a larger share of the threads. A worker makes
+  /// its device by make_device(its threads).
   template <class MakeDevice>
-  void run(int workers, MakeDevice make_device) {
+  void run(int threads, long at_once, MakeDevice make_device) {
+    if (threads == 0) threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+    const int workers = static_cast<int>(std::clamp<long>(at_once, 1, threads));
     {
-      std::vector<std::jthread> threads;
+      std::vector<std::jthread> pool;
       for (int i = 0; i < workers; ++i)
-        threads.emplace_back([&] {
+        pool.emplace_back([&, share = threads / workers] {
           try {
-            auto device = make_device();
+            auto device = make_device(share);
             work(device);
           } catch (...) {
             fail(std::current_exception());

@@ -125,7 +125,7 @@ esp::ExitCode global_magnitude(const Options& given, Device (*make_device)(int t
           if (seed == o.seed && !tuned.stopped) removals.add(o.sparsities[i], tuned.net, remove_dead(device, tuned.net, input, mask), device, input);
         }
       });
-    jobs.run(o.threads == 0 ? static_cast<int>(std::max(1u, std::thread::hardware_concurrency())) : o.threads, [&] { return make_device(1); });
+    jobs.run(o.threads, o.seeds.value_or(1), make_device);
     if (session.stop()()) throw esp::Stopped(session.stop().number(), esp::str("stopped; continue with --resume --out ", session.folder()));
     return show_levels(session, o, images, points.all(), removals);
   });

@@ -20,6 +20,8 @@
 // to a few per cent of the weights. One training of 50,000 iterations takes about half a minute of a core.
 #pragma once
 
+#include <limits>
+
 #include <espalier/io/ticket.hpp>
 
 #include "../common/side_by_side.hpp"
@@ -123,8 +125,7 @@ esp::ExitCode lottery_ticket(const Options& given, Device (*make_device)(int thr
           start = Seconds::now();
         }, watch, session.stop());
       });
-    const int workers = o.threads == 0 ? static_cast<int>(std::max(1u, std::thread::hardware_concurrency())) : o.threads;
-    jobs.run(workers, [&] { return make_device(1); });
+    jobs.run(o.threads, rounds > 0 ? std::numeric_limits<long>::max() : o.seeds.value_or(1), make_device);
     if (session.stop()()) throw esp::Stopped(session.stop().number(), esp::str("stopped; continue with --resume --out ", session.folder()));
     return show_points(session, o, images, points.all());
   });
