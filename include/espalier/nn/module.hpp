@@ -13,6 +13,16 @@
 
 namespace espalier {
 
+namespace detail {
+
+// A name, because nvcc refuses a lambda inside a concept.
+struct VisitsNothing {
+  template <class T>
+  void operator()(const char*, T&) const {}
+};
+
+}  // namespace detail
+
 /// A Module names its members and runs on any context.
 ///
 /// Write
@@ -23,7 +33,7 @@ namespace espalier {
 ///   template <class Self, class Context> static auto forward(Self& self, Context&, const typename Context::Value& x)
 /// Laws  copying a module copies its parameters; a const module learns nothing and keeps its running statistics.
 template <class M>
-concept Module = std::is_class_v<M> && requires(M& m) { M::members(m, [](const char*, auto&) {}); };
+concept Module = std::is_class_v<M> && requires(M& m) { M::members(m, detail::VisitsNothing{}); };
 
 namespace detail {
 
