@@ -17,7 +17,7 @@
 //   lottery_ticket --ticket lottery/tickets/seed-1-round-15.safetensors --data MNIST_DIR
 //
 // Expect (figures 3 and 4 of the paper): tickets learn faster than re-initialised networks and end better, down
-// to a few per cent of the weights. One training of 50,000 iterations takes about half a minute of a core.
+// to a few per cent of the weights. One training of 50,000 iterations takes half a minute to two minutes of a core.
 #pragma once
 
 #include <limits>
