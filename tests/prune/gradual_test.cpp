@@ -79,6 +79,69 @@ TEST_CASE("gradual pruning resumed from a checkpoint ends with the bytes of an u
   }
 }
 
+TEST_CASE("a schedule that ends with the training ends at its final sparsity: the last decision follows the last update") {
+  B b;
+  auto to_the_end = policy();
+  to_the_end.sparsity.end = epochs(4);  // iteration 32, the last
+  to_the_end.sparsity.frequency = iterations(20);
+  Net net(b, Rng(3));
+  Zeros seen;
+  const auto [mask, result] = prune_gradually(b, net, images(), options(), to_the_end, seen);
+  CHECK(result.step.iteration == 32);
+  CHECK(result.history.size() == 4);
+  CHECK(seen.zeros.back() == 42);  // since iteration 24
+  CHECK(mask.find("conv.weight")->survivors() == 11);  // 54 - 43
+  const HostTensor w = to_host(b, net.conv.weight);
+  for (Index i = 0; i < 54; ++i) CHECK((w.values[static_cast<std::size_t>(i)] != 0) == mask.find("conv.weight")->alive(i));
+
+  // The checkpoint at the end holds it too, and to resume a run that is over changes nothing.
+  const test::ScratchFolder folder;
+  const Checkpointer checkpoints{.folder = folder.path()};
+  Net kept(b, Rng(3)), again(b, Rng(5));
+  prune_gradually(b, kept, images(), options(), to_the_end, NoObserver{}, checkpoints);
+  CHECK(content(b, kept) == content(b, net));
+  Trainer reader(b, again, images(), options());
+  checkpoints.resume(reader);
+  CHECK(reader.optimizer().mask() == mask);
+  CHECK(content(b, again) == content(b, net));
+  Net resumed(b, Rng(6));
+  CHECK(prune_gradually(b, resumed, images(), options(), to_the_end, NoObserver{}, checkpoints).first == mask);
+  CHECK(content(b, resumed) == content(b, net));
+}
+
+TEST_CASE("a schedule that ends after the training, or before it begins, is refused before anything is computed") {
+  B b;
+  Net net(b, Rng(3));
+  const auto before = content(b, net);
+  Zeros seen;
+  const auto refused = [&](Duration begin, Duration end, const char* why) {
+    auto p = policy();
+    p.sparsity.begin = begin;
+    p.sparsity.end = end;
+    CHECK_THROWS_WITH_AS(prune_gradually(b, net, images(), options(), p, seen), doctest::Contains(why), PolicyError);
+  };
+  refused(iterations(4), iterations(33), "found sparsity.end = iterations(33), which is iteration 33, needed at most the 32 iterations of the training");
+  refused(iterations(4), epochs(5), "found sparsity.end = epochs(5), which is iteration 40");
+  refused(iterations(17), epochs(2), "found sparsity.end = epochs(2), which is iteration 16, needed at least sparsity.begin = iterations(17)");
+  refused(epochs(2), iterations(15), "needed at least sparsity.begin = epochs(2), which is iteration 16");
+  CHECK(seen.zeros.empty());
+  CHECK(content(b, net) == before);
+}
+
+TEST_CASE("a layer's own share is its from the first decision on; the schedule moves the others") {
+  B b;
+  Net net(b, Rng(3));
+  auto own = policy();
+  own.decide.ignore = {};
+  own.decide.layers = {{"conv", 0.5}};
+  Zeros seen;
+  const auto [mask, result] = prune_gradually(b, net, images(), options(), own, seen);
+  CHECK(seen.zeros[4] == 27);
+  CHECK(seen.zeros[31] == 27);
+  CHECK(mask.find("conv.weight")->survivors() == 27);
+  CHECK(mask.find("head.weight")->survivors() == 32);  // 162 - 130, by the schedule: 0.8
+}
+
 TEST_CASE("a criterion that reads collected scores gets them from the observer: movement decides while training") {
   B b;
   Net net(b, Rng(3)), by_hand(b, Rng(3));

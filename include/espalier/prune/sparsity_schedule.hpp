@@ -16,7 +16,8 @@ namespace espalier {
 /// A SparsitySchedule is a Schedule of the share of weights that are dead, and says when to prune.
 ///
 /// Write      double operator()(const Step&) const, bool due(const Step&) const
-/// Meaning    where due(step), weights go until the value is reached: before the update that follows `step` done ones.
+/// Meaning    where due(step), weights go until the value is reached: before the update that follows `step` done ones,
+///            or after the last one. It is the policy's `.sparsity`; shares of single layers, `.layers`, stay as they are.
 /// Laws       a Schedule's, but 0 before it begins; never falls; changes only where it is due.
 /// Models     CubicSparsity, LinearSparsity, ExponentialSparsity
 template <class S>
@@ -51,6 +52,7 @@ void check_sparsity(const S& s, std::string_view policy) {
   require_field(s.to >= s.from && s.to <= 1, policy, "to", s.to, "a share from .from to 1");
   require_field(s.begin.amount >= 0 && std::isfinite(s.begin.amount), policy, "begin", s.begin.amount, "at least 0");
   require_field(s.end.amount >= 0 && std::isfinite(s.end.amount), policy, "end", s.end.amount, "at least 0");
+  // In different units they are compared where the length of an epoch is known: see check_in_training.
   if (s.begin.unit == s.end.unit) require_field(s.end.amount >= s.begin.amount, policy, "end", s.end.amount, "not before .begin");
   require_field(s.frequency.amount > 0 && std::isfinite(s.frequency.amount), policy, "frequency", s.frequency.amount, "more than 0");
 }
