@@ -14,6 +14,8 @@
 #include <espalier/prune/gradual.hpp>
 #include <espalier/prune/iterative.hpp>
 #include <espalier/prune/planning.hpp>
+#include <espalier/prune/score_collector.hpp>
+#include <espalier/prune/unstructured.hpp>
 #include <espalier/train/adam.hpp>
 
 #include "io/scratch.hpp"
@@ -85,6 +87,25 @@ struct Steps {
   std::vector<std::pair<double, double>> rate_and_loss;
   void step(const StepMetrics& m) { rate_and_loss.emplace_back(m.learning_rate, m.loss); }
 };
+
+// Takes one weight, and then gives it back.
+struct Revive {
+  std::optional<double> remove{}, sparsity{};
+  bool operator==(const Revive&) const = default;
+  template <class Any, Module M>
+  Mask next(Any&, const M& net, const Mask& mask) const {
+    if (mask.dead() > 0) return Mask::ones(net);
+    auto parts = mask.parts();
+    parts[0].kill(3);
+    return Mask(parts);
+  }
+  friend std::ostream& operator<<(std::ostream& to, const Revive&) { return to << "Revive{}"; }
+};
+
+const auto ignore = [](const auto&, const auto&) {};
+
+template <class P>
+concept HasRounds = requires(P p) { p.rounds = 15; };
 
 auto start() {
   B b;
@@ -166,12 +187,15 @@ TEST_CASE("one ticket trains to the same bytes twice, from its file, and on any 
     const TheNet net(b, Rng(3));
     const IterativePruning<DropSmallest, LotteryRewind> lottery{.then = {.to = iterations(3)}, .rounds = 2};
     const auto [ticket, trained] = prune_iteratively(b, whole_ticket(b, net, images(), options(), until), images(), options(), lottery, [](const auto&, const auto&) {});
+    CHECK(ticket.policy == "IterativePruning{.decide = DropSmallest{.remove = 0.3}, .then = LotteryRewind{.to = iterations(3)}, .rounds = 2}");
+    CHECK(ticket.survivors.size() == 3);
     save_ticket(b, ticket, file, {{"arch", "toy"}});
     const auto loaded = load_ticket(b, TheNet(b, Rng(99)), file);
     CHECK(loaded.ticket.mask == ticket.mask);
     CHECK(loaded.ticket.at == ticket.at);
     CHECK(loaded.ticket.until == until);
     CHECK(loaded.ticket.round == 2);
+    CHECK(loaded.ticket.policy == ticket.policy);
     CHECK(loaded.ticket.survivors == ticket.survivors);
     CHECK(loaded.metadata == Metadata{{"arch", "toy"}});
     const auto again = train_ticket(b, loaded.ticket, images(), options());
@@ -201,6 +225,115 @@ TEST_CASE("a run continued from any of its tickets ends with the bytes of the wh
     CHECK(other.mask == last.mask);
     CHECK(content(b, continued.net) == content(b, trained.net));
   }
+}
+
+TEST_CASE_TEMPLATE("each relative of rewinding runs for two rounds, and from the file of any of its tickets to the same bytes", Then, LearningRateRewind, FineTuneWeights,
+                   RandomReinitialise, RandomMask) {
+  B b;
+  const test::ScratchFolder folder;
+  const IterativePruning<DropSmallest, Then> policy{.rounds = 2};
+  std::map<Index, std::string> files;
+  std::map<Index, Index> ends;
+  const auto [last, trained] = prune_iteratively(b, whole_ticket(b, start(), images(), options(), until), images(), options(), policy, [&](const Ticket<Net>& ticket, const auto& result) {
+    files[ticket.round] = folder / str(ticket.round, ".safetensors");
+    ends[ticket.round] = result.end.step.iteration;
+    save_ticket(b, ticket, files[ticket.round]);
+    check_survivors(b, result.net, result.net, ticket.mask);
+  });
+  const bool trains_on = std::is_same_v<Then, FineTuneWeights>;
+  CHECK(ends == std::map<Index, Index>{{0, until}, {1, trains_on ? until + length : until}, {2, trains_on ? until + 2 * length : until}});
+  CHECK(last.survivors.size() == 3);
+  CHECK(last.survivors[2] < last.survivors[1]);
+  CHECK(last.policy == str("IterativePruning{.decide = DropSmallest{.remove = 0.3}, .then = ", Then{}, ", .rounds = 2}"));
+  save_ticket(b, last, folder / "last.safetensors");
+  for (const auto& [round, file] : files) {
+    CAPTURE(round);
+    const auto [other, continued] = prune_iteratively(b, load_ticket(b, Net(b, Rng(0)), file).ticket, images(), options(), policy, ignore);
+    save_ticket(b, other, folder / "other.safetensors");
+    CHECK(read_file(folder / "other.safetensors") == read_file(folder / "last.safetensors"));
+    CHECK(content(b, continued.net) == content(b, trained.net));
+  }
+}
+
+TEST_CASE("a random mask has the decided densities, and is not within the mask of the round before") {
+  B b;
+  std::optional<Mask> before;
+  const IterativePruning<DropSmallest, RandomMask> policy{.rounds = 2};
+  prune_iteratively(b, whole_ticket(b, start(), images(), options(), until), images(), options(), policy, [&](const Ticket<Net>& ticket, const auto&) {
+    if (ticket.round == 2) CHECK(!ticket.mask.within(*before));
+    before = ticket.mask;
+  });
+}
+
+TEST_CASE("a ticket that goes back to another step than the policy is refused, by the policies that read a snapshot") {
+  B b;
+  const auto whole = whole_ticket(b, start(), images(), options(), until);
+  const auto [ticket, trained] = prune_iteratively(b, whole, images(), options(), OneShot<DropSmallest, LotteryRewind>{}, ignore);
+  const auto go_on = [&, from = ticket]<class Then>(const Then& then) {
+    Index trainings = 0;
+    const auto count = [&](const auto&, const auto&) { ++trainings; };
+    try {
+      prune_iteratively(b, from, images(), options(), IterativePruning<DropSmallest, Then>{.then = then, .rounds = 2}, count);
+    } catch (const StaleState&) {
+      CHECK(trainings == 0);  // before anything is computed
+      throw;
+    }
+    CHECK(trainings == 2);
+  };
+  CHECK_THROWS_WITH_AS(go_on(LotteryRewind{.to = iterations(5)}),
+                       "IterativePruning: found a ticket of round 1 that goes back to step 0, needed step 5 as the policy has it; continue with the policy that made the ticket, or start from a whole ticket",
+                       StaleState);
+  CHECK_THROWS_AS(go_on(LearningRateRewind{.to = iterations(5)}), StaleState);
+  CHECK_THROWS_AS(go_on(RandomMask{.rewind = {.to = epochs(1)}}), StaleState);
+  go_on(LotteryRewind{.to = epochs(0)});
+  go_on(LearningRateRewind{});
+  go_on(RandomMask{});
+  go_on(FineTuneWeights{});
+  go_on(RandomReinitialise{});
+}
+
+TEST_CASE("OneShot is IterativePruning with one round, has no other number of them, and is written by its own name") {
+  static_assert(!HasRounds<OneShot<DropSmallest, LotteryRewind>> && HasRounds<IterativePruning<DropSmallest, LotteryRewind>>);
+  B b;
+  const auto whole = whole_ticket(b, start(), images(), options(), until);
+  const OneShot<DropSmallest, LotteryRewind> once{.decide = {.remove = 0.6}, .then = {.to = iterations(5)}};
+  const IterativePruning<DropSmallest, LotteryRewind> one_round{.decide = {.remove = 0.6}, .then = {.to = iterations(5)}, .rounds = 1};
+  Index trainings = 0;
+  const auto [ticket, trained] = prune_iteratively(b, whole, images(), options(), once, [&](const auto&, const auto&) { ++trainings; });
+  const auto [same, same_trained] = prune_iteratively(b, whole, images(), options(), one_round, ignore);
+  CHECK(trainings == 2);
+  CHECK(ticket.round == 1);
+  CHECK(ticket.mask == same.mask);
+  CHECK(content(b, trained.net) == content(b, same_trained.net));
+  CHECK(ticket.policy == "OneShot{.decide = DropSmallest{.remove = 0.6}, .then = LotteryRewind{.to = iterations(5)}}");
+  CHECK_THROWS_WITH_AS(prune_iteratively(b, whole, images(), options(), OneShot<DropSmallest, LotteryRewind>{.then = {.to = epochs(9)}}, ignore), doctest::Contains("OneShot: found a snapshot after 72 steps"),
+                       PolicyError);
+}
+
+TEST_CASE("a criterion that reads collected scores gets them from the observer of the trainings") {
+  B b;
+  const auto whole = whole_ticket(b, start(), images(), options(), until);
+  const GlobalMovement moving{.remove = 0.5, .ignore = {"head"}};
+  const OneShot<GlobalMovement, LotteryRewind> policy{.decide = moving};
+  ScoreCollector<Movement, B> observer, alone;
+  const auto [ticket, trained] = prune_iteratively(b, whole, images(), options(), policy, ignore, observer);
+  CHECK(ticket.mask.find("conv.weight")->survivors() == 27);
+  CHECK(observer.steps() == 2 * until);
+  const auto dense = train_ticket(b, whole, images(), options(), {}, alone);
+  CHECK(moving.next(b, dense.net, whole.mask, alone.scores(b)) == ticket.mask);
+  CHECK_THROWS_WITH_AS(prune_iteratively(b, whole, images(), options(), policy, ignore), doctest::Contains("Movement: found no scores"), PolicyError);
+}
+
+TEST_CASE("a decision that revives a weight is refused, by rounds and while training") {
+  B b;
+  const auto whole = whole_ticket(b, start(), images(), options(), until);
+  Index rounds = 0;
+  const IterativePruning<Revive, LotteryRewind> policy{.rounds = 3};
+  CHECK_THROWS_WITH_AS(prune_iteratively(b, whole, images(), options(), policy, [&](const auto&, const auto&) { ++rounds; }), doctest::Contains("the decision revives weights"), StaleState);
+  CHECK(rounds == 2);
+  Net net = start();
+  const GradualPruning<Revive, LinearSparsity> gradual{.sparsity = {.begin = iterations(2), .end = iterations(4), .frequency = iterations(1)}};
+  CHECK_THROWS_WITH_AS(prune_gradually(b, net, images(), options(), gradual), doctest::Contains("the decision revives weights"), StaleState);
 }
 
 TEST_CASE("what rewinding leaves alone is a choice: weights only keeps trained biases, normalisations and statistics") {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Lottery tickets as files: masks, the weights they rewind to, the place of the run, policy and history in
-// one safetensors file with checksums. Loaded into a network of the same architecture, whatever its widths.
+// Lottery tickets as files: masks, the weights they rewind to, the place of the run, the policy's text and
+// the survivors of each round in one safetensors file with checksums. Loaded into a network of the same architecture, whatever its widths.
 #pragma once
 
 #include <algorithm>

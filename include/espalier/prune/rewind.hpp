@@ -7,6 +7,7 @@
 #include <cmath>
 #include <concepts>
 #include <cstdint>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <utility>
@@ -35,15 +36,19 @@ enum class Rewound {
 
 /// A RoundStart says what survivors start from, and at which place of the run.
 ///
-/// Write    Duration snapshot_at() const                                  when the loop saves its snapshot
+/// Write    std::optional<Duration> snapshot_at() const                   when the loop saves its snapshot; none if next()
+///                                                                        reads none. Duration alone will do
 ///          template <Backend B, Module M>
 ///          Ticket<M> next(B&, const Ticket<M>& ticket, const TrainedTicket<M>& trained, const Snapshot<M>& saved, Mask mask) const
+///          std::ostream& operator<<(std::ostream&, const RoundStart&), as it is written in code
 /// Meaning  `ticket` was trained to `trained`, then `mask` was decided; the result is what is trained next.
-/// Laws     pure; the result's mask is `mask`.
+/// Laws     pure; the result's mask is `mask`, RandomMask's excepted.
+///          If a snapshot is read, the result's place is the snapshot's: it is how a run that is continued knows it.
 /// Models   LotteryRewind, LearningRateRewind, FineTuneWeights, RandomReinitialise, RandomMask
 template <class R>
-concept RoundStart = std::regular<R> && requires(const R& r) {
-  { r.snapshot_at() } -> std::same_as<Duration>;
+concept RoundStart = std::regular<R> && requires(const R& r, std::ostream& to) {
+  { r.snapshot_at() } -> std::convertible_to<std::optional<Duration>>;
+  to << r;
 };
 
 namespace detail {
@@ -112,7 +117,7 @@ struct FineTuneWeights {
   Duration train = epochs(1);  // in each round
   bool operator==(const FineTuneWeights&) const = default;
 
-  Duration snapshot_at() const { return iterations(0); }
+  std::optional<Duration> snapshot_at() const { return std::nullopt; }
   void validate() const { detail::require_field(train.amount > 0 && std::isfinite(train.amount), "FineTuneWeights", "train", train.amount, "more than 0"); }
   template <Backend B, Module M>
   Ticket<M> next(B&, const Ticket<M>& ticket, const TrainedTicket<M>& trained, const Snapshot<M>&, Mask mask) const {
@@ -145,14 +150,15 @@ struct RandomReinitialise {
   std::uint64_t seed = 0;
   bool operator==(const RandomReinitialise&) const = default;
 
-  Duration snapshot_at() const { return iterations(0); }
+  std::optional<Duration> snapshot_at() const { return std::nullopt; }
   template <Backend B, Module M>
   Ticket<M> next(B& b, const Ticket<M>& ticket, const TrainedTicket<M>& trained, const Snapshot<M>&, Mask mask) const {
     return reinitialised(b, detail::next_ticket(ticket, trained.net, ticket.at, std::move(mask)), Rng(seed).split(static_cast<std::uint64_t>(ticket.round + 1)).key());
   }
 };
 
-/// with_random_mask() as the start of each round, with a seed of its own.
+/// with_random_mask() as the start of each round, with a seed of its own. The mask is drawn anew in each round: it has
+/// the decided number of survivors in every layer, but is neither the decided mask nor within that of the round before.
 struct RandomMask {
   std::uint64_t seed = 0;
   LotteryRewind rewind{};
@@ -177,8 +183,6 @@ Ticket<M> structured_ticket(B& b, const Snapshot<M>& saved, const Plan& plan, In
   return ticket;
 }
 
-static_assert(RoundStart<LotteryRewind> && RoundStart<LearningRateRewind> && RoundStart<FineTuneWeights> && RoundStart<RandomReinitialise> && RoundStart<RandomMask>);
-
 inline void append(std::string& out, const LotteryRewind& r) {
   out += str("LotteryRewind{.to = ", r.to, r.what == Rewound::weights_only ? ", .what = Rewound::weights_only}" : "}");
 }
@@ -191,5 +195,7 @@ inline std::ostream& operator<<(std::ostream& to, const LearningRateRewind& r) {
 inline std::ostream& operator<<(std::ostream& to, const FineTuneWeights& r) { return to << str(r); }
 inline std::ostream& operator<<(std::ostream& to, const RandomReinitialise& r) { return to << str(r); }
 inline std::ostream& operator<<(std::ostream& to, const RandomMask& r) { return to << str(r); }
+
+static_assert(RoundStart<LotteryRewind> && RoundStart<LearningRateRewind> && RoundStart<FineTuneWeights> && RoundStart<RandomReinitialise> && RoundStart<RandomMask>);
 
 }  // namespace espalier

@@ -24,8 +24,8 @@ struct Ticket {
   TrainerState at{};   // the place k in schedule, data order and dropout; without moments: the optimiser starts anew
   Index until = 0;     // the iteration at which training ends, counted from the start of the run
   Index round = 0;     // how often weights were removed
-  std::string policy{};                 // as it is written in code
-  std::vector<Index> survivors{};       // of each round, this one included
+  std::string policy{};                 // that made it, as it is written in code; empty for a ticket no policy has had
+  std::vector<Index> survivors{};       // the history: weights alive in each round from 0, this one included
 
   /// The network that training starts from: dead weights are exactly zero, the others bit-equal to `weights`.
   template <Backend B>
