@@ -4,6 +4,9 @@
 //
 //   clang++ -std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Iinclude
 //           tests/io/fuzz_readers.cpp -lz -o fuzz_readers && ./fuzz_readers -max_total_time=60 -rss_limit_mb=512
+//
+// The test io/fuzz_replay includes this file, so that it compiles, and gives it small files and mutations of them.
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
