@@ -212,6 +212,7 @@ TEST_CASE("no flipped bit of a checkpoint goes unnoticed") {
   CHECK(harmless < 8);
 }
 
+// dlib#2059: a load that failed left its target corrupted.
 TEST_CASE("a checkpoint of other options or data is refused and changes nothing") {
   const ScratchFolder folder;
   const Checkpointer checkpoints{.folder = folder.path()};

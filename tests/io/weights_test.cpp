@@ -99,6 +99,7 @@ TEST_CASE("a shrunk network's file makes a full-width network the shrunk one") {
   CHECK(predict(b, fresh, x).to_host(b) == predict(b, slim, x).to_host(b));
 }
 
+// dlib#2059: a load that failed left the network half overwritten.
 TEST_CASE("missing, unexpected and misshapen tensors are reported together, and the network is untouched") {
   Reference b;
   Scratch file;
@@ -148,6 +149,7 @@ TEST_CASE("widths that do not fit each other are found by the dry run, as a sent
   CHECK(net.layers[1].weight.outside_shape() == Shape{2, 6});
 }
 
+// NNI#5277: a prefix "module." made every name miss.
 TEST_CASE("names may carry the wrapper's prefix, and counters are ignored") {
   Reference b;
   Scratch file;

@@ -68,7 +68,7 @@ TEST_CASE("networks with biases and flattened maps agree masked and shrunk, line
   check(c, models::Mlp<C>(c, models::lenet_300_100, Rng(3)), {1, 784}, {.amount = Fraction{0.5}, .linear = LinearLayers::prune}, 3);
 }
 
-// The mistake that the law is there for: a batch norm's shift passes through the ReLU of a zeroed filter.
+// The mistake that the law is there for: a batch norm's shift passes through the ReLU of a zeroed filter (NNI#2130).
 TEST_CASE("zeroing filters alone is not pruning when a batch norm with a shift follows") {
   C c;
   const Shape image{1, 16, 16, 3};

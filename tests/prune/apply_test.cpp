@@ -169,7 +169,7 @@ TEST_CASE("a plan that was edited wrongly is refused") {
   refuses(example(), edited({0}, 2), "group 'head' cannot be pruned: the network's output; remove it from the plan");
 }
 
-// A second plan is relative to the network it is made for, and says so; nothing compounds unseen (SparseML, pull request 440).
+// A second plan is relative to the network it is made for, and says so; nothing compounds unseen (SparseML PR#440).
 TEST_CASE("pruning again halves what is left, by a plan of its own") {
   Sketch net{[](auto& run, const auto& x) { return run("head", run("conv1", x)); }};
   net.conv("conv1", 1, 8).conv("head", 8, 1);

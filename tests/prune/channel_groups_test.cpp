@@ -118,6 +118,7 @@ TEST_CASE("a convolution in groups ties the channels at equal places") {
   CHECK(part(after, "conv2.weight", ChannelRole::producer).slices == Slices{{0, 3}, {1, 4}, {2, 5}});
 }
 
+// NNI#4648: such pairs ended there in groups out of balance or in empty layers.
 TEST_CASE("a depthwise convolution after a pointwise one follows its channels") {
   Sketch net{[](auto& run, const auto& x) { return run("project", run("depthwise", run("expand", x))); }};
   net.conv("expand", 1, 3).conv("depthwise", 3, 6, {.depthwise = true}).conv("project", 6, 2);
@@ -127,6 +128,7 @@ TEST_CASE("a depthwise convolution after a pointwise one follows its channels") 
   CHECK(part(g, "project.weight", ChannelRole::reader).slices == Slices{{0, 1}, {2, 3}, {4, 5}});
 }
 
+// Torch-Pruning (TP#126, TP#179) took it for one.
 TEST_CASE("a convolution with one output channel is not taken for depthwise") {
   Sketch net{[](auto& run, const auto& x) { return run("conv4", run("bn3", run("conv3", run("conv2", run("conv1", x))))); }};
   net.conv("conv1", 3, 16, {}).conv("conv2", 16, 64, {}).conv("conv3", 64, 1, {}).norm("bn3", 1).conv("conv4", 1, 8, {});

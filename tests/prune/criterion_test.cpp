@@ -65,6 +65,29 @@ HostTensor permuted(const HostTensor& t, const std::vector<std::size_t>& order) 
 using Scores = std::vector<double>;
 constexpr auto producer = ChannelRole::producer;
 
+// A criterion of a user's own: the L1 norm in each writer, put together in another way than by adding up.
+struct Reduced {
+  enum class By { mean, max, product };
+  By by = By::mean;
+  bool operator==(const Reduced&) const = default;
+  void score(const ChannelGroup& group, std::span<double> out) const {
+    std::fill(out.begin(), out.end(), by == By::product ? 1.0 : 0.0);
+    const auto writers = static_cast<double>(group.producers().size());
+    for (const ChannelPart& part : group.parts) {
+      if (part.role != producer) continue;
+      Scores norms(out.size());
+      L1Norm{}.score(ChannelGroup{.name = group.name, .channels = group.channels, .parts = {part}}, norms);
+      for (std::size_t i = 0; i < out.size(); ++i) {
+        if (by == By::mean) out[i] += norms[i] / writers;
+        else out[i] = by == By::max ? std::max(out[i], norms[i]) : out[i] * norms[i];
+      }
+    }
+  }
+  friend std::ostream& operator<<(std::ostream& to, const Reduced& r) {
+    return to << "Reduced{Reduced::By::" << (r.by == By::mean ? "mean" : r.by == By::max ? "max" : "product") << '}';
+  }
+};
+
 }  // namespace
 
 // NNCF, tests/torch/pruning/filter_pruning/test_functions.py (before 9ca7ee808): weights 0, 1, 2, ... in the layout [out, in, h, w].
@@ -87,6 +110,17 @@ TEST_CASE("L1 and L2 take magnitudes, and sum over the layers that write a chann
   two.add(producer, {{2, 2}, {-3, 4, 0, 5}}).add(producer, {{2, 1}, {-1, 2}});
   CHECK(two.score(L1Norm{}) == Scores{8, 7});
   CHECK(two.score(L2Norm{}) == Scores{6, 7});
+}
+
+// Torch-Pruning, tests/test_importance_reduction.py: mean, sum, max and prod over the layers of a group. The library sums.
+TEST_CASE("the mean over the writers orders as their sum does; the largest and the product are criteria of one's own") {
+  auto bench = Bench(3);
+  bench.add(producer, {{3, 1}, {6, 1, 4}}).add(producer, {{3, 1}, {1, 7, 4}});
+  CHECK(bench.score(L1Norm{}) == Scores{7, 8, 8});
+  CHECK(bench.score(Reduced{Reduced::By::mean}) == Scores{3.5, 4, 4});
+  CHECK(bench.score(Reduced{Reduced::By::max}) == Scores{6, 7, 4});
+  CHECK(bench.score(Reduced{Reduced::By::product}) == Scores{6, 7, 16});
+  CHECK(detail::as_written(Reduced{Reduced::By::max}) == "Reduced{Reduced::By::max}");
 }
 
 TEST_CASE("biases, shifts, scales and readers do not count in norms") {

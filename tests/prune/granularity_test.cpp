@@ -90,6 +90,21 @@ TEST_CASE("a block is judged by what lives in it, and amounts count live blocks"
   CHECK_THROWS_WITH_AS((LayerMagnitude{.sparsity = 0, .granularity = pairs}.next(b, net, before)), doctest::Contains("found 1 of 4 blocks dead already"), PolicyError);
 }
 
+// pytorch test/nn/test_pruning.py: t = 1 ... 8 under a first mask, then ln_structured along rows, or along columns. There the
+// column's norm counts dead weights, so the first goes; here 3, of which 7 is dead, ties with 1 and 5, and the later goes.
+TEST_CASE("pytorch: rows and columns are blocks, after a mask that is there already") {
+  Reference b;
+  const auto net = one({2, 4}, {1, 2, 3, 4, 5, 6, 7, 8});
+  const Mask before = mask_of_bits("w", {2, 4}, {1, 1, 1, 0, 1, 1, 0, 1});
+  const auto row = LayerMagnitude{.remove = 0.5, .granularity = Block{.rows = 1, .columns = 4}};
+  const auto column = LayerMagnitude{.remove = 0.25, .granularity = Block{.rows = 2, .columns = 1}};
+  CHECK(bits(row.next(b, net, before)) == Bits{0, 0, 0, 0, 1, 1, 0, 1});
+  CHECK(bits(column.next(b, net, before)) == Bits{1, 1, 0, 0, 1, 1, 0, 1});
+  CHECK(bits(column.first(b, net)) == Bits{0, 1, 1, 1, 0, 1, 1, 1});
+  // A row, and of what is left a column.
+  CHECK(bits(column.next(b, net, row.first(b, net))) == Bits{0, 0, 0, 0, 0, 1, 1, 1});
+}
+
 TEST_CASE("blocks of all layers are ranked together, with floors in blocks") {
   Reference b;
   Bag<Reference> net;

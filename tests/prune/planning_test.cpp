@@ -162,6 +162,7 @@ TEST_CASE("a floor holds, and is no more than what there is") {
   CHECK(kept(net, FilterL1{.amount = Fraction{0.9}, .keep_at_least = 5}) == List{3, 5});
 }
 
+// optipfair#27: rounding up to 128 made layers wider than before.
 TEST_CASE("rounding goes up to a multiple, and never above the old width") {
   const auto net = tower({6, 12, 20});
   CHECK(kept(net, FilterL1{.amount = Fraction{0.5}, .round_to = 8}) == List{6, 8, 16});
@@ -251,20 +252,21 @@ TEST_CASE("a policy out of range is an error that names field, value and range")
 
 // Failures of other libraries, as sentences of ours.
 
-TEST_CASE("a layer that would vanish is an error (Torch-Pruning 8)") {
+TEST_CASE("a layer that would vanish is an error (Torch-Pruning, TP#8)") {
   refuses(tower({4, 2}), FilterL1{.amount = Fraction{0.9}}, "all 4 channels of 'conv1' would go and the layer would vanish; remove less, or set .keep_at_least = 1");
   refuses(tower({4}), FilterL1{.amount = Fraction{1}}, "all 4 channels of 'conv1' would go and the layer would vanish; remove less, or set .keep_at_least = 1");
   CHECK(kept(tower({4, 1}), FilterL1{.amount = Fraction{1}, .keep_at_least = 1}) == List{1, 1});
 }
 
-TEST_CASE("a policy that skips everything is an error that says why nothing is left (Torch-Pruning 204)") {
+TEST_CASE("a policy that skips everything is an error that says why nothing is left (Torch-Pruning, TP#204)") {
   refuses(tower({4, 2}), FilterL1{.skip = {"conv*"}},
           "the policy would prune nothing:\n  conv1: skipped by 'conv*'\n  conv2: skipped by 'conv*'\n  head: the network's output\nAsk for more, or skip less.");
   refuses(tower({4}), FilterL1{.amount = Fraction{0}},
           "the policy would prune nothing:\n  conv1: the amount leaves all of its channels\n  head: the network's output\nAsk for more, or skip less.");
 }
 
-TEST_CASE("a selector that matches nothing is an error that lists the layers (SparseML 1608)") {
+// NNI#5277: names had gained a prefix "module.", so the masks fitted nothing, and the model stayed as it was without a word.
+TEST_CASE("a selector that matches nothing is an error that lists the layers (SparseML, SML#1608)") {
   refuses(tower({4, 2}), FilterL1{.skip = {"module.conv1"}},
           ".skip has 'module.conv1', which matches no layer that writes channels; the layers are conv1, conv2, head");
   refuses(tower({4, 2}), FilterL1{.amount = PerLayer{{{"conv1", 0.5}, {"layer9.*", 0.5}}}},

@@ -123,7 +123,7 @@ TEST_CASE("a sparsity below the present one is refused: pruning revives nothing"
   CHECK_THROWS_WITH_AS((GlobalMagnitude{.sparsity = 0.25}.next(b, net, half)), doctest::Contains("found 4 of 8 weights dead already"), PolicyError);
 }
 
-// TFMOT #215: a target of 0.99 is refused or missed. SparseML PR 440: pruning twice to one sparsity must not compound.
+// TFMOT (TFM#215): a target of 0.99 is refused or missed. SparseML PR#440: pruning twice to one sparsity must not compound.
 TEST_CASE("a sparsity of 0.99 is met to the weight, and asking for it again changes nothing") {
   Reference b;
   Rng rng(3);

@@ -195,6 +195,7 @@ TEST_CASE("exported state continues where it was, bit for bit") {
   CHECK_THROWS_AS(sgd.import_state(b, run.export_state(b)), StaleState);
 }
 
+// CoursIA#16192: the mask was not applied after the step, and momentum made the network dense again.
 TEST_CASE("dead weights stay dead through momentum, decay and infinite gradients, under every optimiser") {
   Reference b;
   const auto stays_dead = [&](auto policy) {
