@@ -76,10 +76,10 @@ struct RandomLayer {
   }
 };
 
-/// Images of 8x8x3 to five logits.
-template <Backend B>
+/// Images of 8x8x3, or of another side, to five logits.
+template <Backend B, Index Side = 8>
 struct RandomNet {
-  static constexpr Index side = 8, in = 3, out = 5;
+  static constexpr Index side = Side, in = 3, out = 5;
   std::vector<RandomLayer<B>> layers;
   bool flatten = false;
   std::optional<Linear<B>> hidden;
