@@ -59,6 +59,17 @@ TEST_CASE("masks are nested only if every live weight lives in the wider one") {
   CHECK(wide.sparsity() == doctest::Approx(1.0 / 70));
 }
 
+TEST_CASE("density and sparsity are shares of all weights, of a part as of the whole mask") {
+  MaskPart half = MaskPart::ones("half", {4}), whole = MaskPart::ones("whole", {12});
+  half.kill(0);
+  half.kill(3);
+  CHECK(half.density() == 0.5);
+  CHECK(half.sparsity() == 0.5);
+  CHECK(whole.density() == 1);
+  CHECK(MaskPart::ones("none", {0, 3}).density() == 1);
+  CHECK(Mask({half, whole}).density() == 0.875);
+}
+
 TEST_CASE("a masked network is zero where the mask is dead, in PyTorch's order, and untouched elsewhere") {
   Reference b;
   const models::Mlp<Reference> net(b, {5, 4, 3}, Rng(1));

@@ -37,6 +37,9 @@ struct MaskPart {
     for (const std::uint64_t word : words) count += std::popcount(word);
     return count;
   }
+  /// The share of the weights that live; 1 if there are none.
+  double density() const { return weights() == 0 ? 1.0 : static_cast<double>(survivors()) / static_cast<double>(weights()); }
+  double sparsity() const { return 1.0 - density(); }
   bool alive(Index i) const { return (words[static_cast<std::size_t>(i / 64)] >> (i % 64) & 1) != 0; }
   void kill(Index i) { words[static_cast<std::size_t>(i / 64)] &= ~(std::uint64_t{1} << i % 64); }
   void revive(Index i) { words[static_cast<std::size_t>(i / 64)] |= std::uint64_t{1} << i % 64; }
