@@ -135,7 +135,7 @@ TEST_CASE("a choice says its reason") {
   std::ostringstream text;
   for (const LinearChoice& choice : fast.choices()) text << choice << '\n';
   CHECK(text.str() == "fc1: 91.0 % zeros, dense 812 us, packed 700 us, sparse 301 us: sparse\n"
-                      "fc2: 0.0 % zeros, dense 8 us, packed 7.9 us: dense, the others within the margin\n");
+                      "fc2: 0.0 % zeros, dense 8 us, packed 7.9 us, sparse not tried below 20 % zeros: dense, the others within the margin\n");
   const LinearChoice& choice = fast.choices()[0];
   CHECK(choice.rows == 4);
   CHECK(choice.inputs == 10);
@@ -161,12 +161,24 @@ TEST_CASE("a share that is not quite all of the weights is not rounded up to it"
   CHECK(c.reason() == "fc: 99.9 % zeros, dense 12.3 ms, sparse 0.1 us: sparse");
 }
 
+TEST_CASE("where sparse was not tried the reason says for want of what; where it was, or the device has none, it does not") {
+  EigenCpu b({.threads = 1});
+  const auto net = thinned(b, models::Mlp<EigenCpu>(b, {40, 50}, Rng(1)), 0.5);
+  const auto reason = [&](auto& device, const auto& model, double least) { return compile(device, model, Shape{4, 40}, {.least_sparsity = least, .runs = 1}).choices()[0].reason(); };
+  CHECK(reason(b, net, 0.875).find(", sparse not tried below 87.5 % zeros: ") != std::string::npos);
+  CHECK(reason(b, net, 0.2).find("not tried") == std::string::npos);
+  Reference plain;
+  const models::Mlp<Reference> same(plain, {40, 50}, Rng(1));
+  CHECK(reason(plain, same, 0.875).find("sparse") == std::string::npos);
+}
+
 TEST_CASE("a model without zeros never gets a sparse kernel") {
   EigenCpu b({.threads = 2});
   const auto net = models::Mlp<EigenCpu>(b, models::lenet_300_100, Rng(1));
   auto fast = compile(b, net, Shape{60, 784}, {.runs = 2});
   for (const LinearChoice& choice : fast.choices()) {
     CHECK(!choice.sparse);
+    CHECK(choice.sparse_needs == 0.2);
     CHECK(choice.kernel != LinearKernel::sparse);
     CHECK(choice.dense > 0);
   }

@@ -114,6 +114,7 @@ class CompiledEval {
     if constexpr (PackingBackend<B>) layer.packed = device().pack_weights(inputs, outputs, weight.value.data());
     if constexpr (SparseBackend<B>) {
       if (choice.sparsity >= measurement_->options.least_sparsity) layer.sparse = device().sparse_weights(outputs, inputs, host.values);
+      else choice.sparse_needs = measurement_->options.least_sparsity;
     }
     const auto time = [&](LinearKernel kernel) {
       const double start = measurement_->clock();

@@ -54,6 +54,7 @@ struct LinearChoice {
   double sparsity = 0;  // fraction of its weights that are zero
   double dense = 0;     // seconds
   std::optional<double> packed{}, sparse{};  // seconds; none where the device has no such kernel or it was not tried
+  std::optional<double> sparse_needs{};  // the fraction of zeros that sparse was not tried for want of
   LinearKernel kernel = LinearKernel::dense;
   bool operator==(const LinearChoice&) const = default;
 
@@ -66,12 +67,14 @@ struct LinearChoice {
     return chosen;
   }
 
-  /// "classifier.0: 91.2 % zeros, dense 812 us, sparse 301 us: sparse".
+  /// "classifier.0: 91.2 % zeros, dense 812 us, sparse 301 us: sparse", or
+  /// "classifier.3: 12.5 % zeros, dense 812 us, sparse not tried below 20 % zeros: dense".
   std::string reason() const {
     const auto tenths = static_cast<Index>(std::floor(sparsity * 1000));  // 100 % is said of all zeros only
     std::string text = str(layer, ": ", tenths / 10, '.', tenths % 10, " % zeros, dense ", time(dense));
     if (packed) text += str(", packed ", time(*packed));
     if (sparse) text += str(", sparse ", time(*sparse));
+    if (sparse_needs) text += str(", sparse not tried below ", std::round(*sparse_needs * 1000) / 10, " % zeros");
     text += str(": ", name_of(kernel));
     const double least = std::min(packed.value_or(dense), sparse.value_or(dense));
     const double kept = kernel == LinearKernel::dense ? dense : kernel == LinearKernel::packed ? *packed : *sparse;
