@@ -84,7 +84,7 @@ TEST_CASE("of ties .5 .5 .5 .5 .9 .1, half leaves only .9 where ties go, all but
   CHECK(left_of(w, GlobalMagnitude{.remove = 0.5}) == Bits{1, 1, 0, 0, 1, 0});
 }
 
-TEST_CASE("the papers' codes remove one weight at a share of 0, and cut behind the last at 1 or soon before") {
+TEST_CASE("the papers' codes remove one weight at a share of 0, and soon before 1 all of them, or cut behind the last; 1 is refused") {
   CHECK(gone_of_ten({.remove = 0}) == 0);
   CHECK(gone_of_ten({.sparsity = 0, .counting = Counting::rethinking}) == 1);
   CHECK(gone_of_ten({.remove = 0, .counting = Counting::open_lth}) == 1);
@@ -92,6 +92,11 @@ TEST_CASE("the papers' codes remove one weight at a share of 0, and cut behind t
   CHECK(gone_of_ten({.sparsity = 0, .counting = Counting::tfmot}) == 0);
   CHECK(gone_of_ten({.sparsity = 0.999, .counting = Counting::tfmot}) == 9);  // it keeps one
   CHECK_THROWS_WITH_AS(gone_of_ten({.remove = 0.96, .counting = Counting::lottery_reference}), doctest::Contains("cuts at weight 11 of 10 alive"), PolicyError);
+  CHECK_THROWS_WITH_AS(gone_of_ten({.remove = 0.96, .counting = Counting::open_lth}), doctest::Contains("cuts at weight 11 of 10 alive"), PolicyError);
+  CHECK_THROWS_WITH_AS(gone_of_ten({.sparsity = 0.96, .counting = Counting::rethinking}), doctest::Contains("the layer would be empty"), PolicyError);
+  CHECK_THROWS_WITH_AS(gone_of_ten({.remove = 0.96, .counting = Counting::rethinking_iterative}), doctest::Contains("the layer would be empty"), PolicyError);
+  for (const Counting counting : {Counting::lottery_reference, Counting::open_lth, Counting::rethinking_iterative, Counting::torch_prune})
+    CHECK_THROWS_WITH_AS(gone_of_ten({.remove = 1, .counting = counting}), doctest::Contains("found remove = 1, needed less than 1"), PolicyError);
 }
 
 TEST_CASE("rethinking counts the dead as its smallest weights, its iterative form only those alive") {
@@ -123,7 +128,9 @@ TEST_CASE("a share to the nearest whole number: halves to even, and a rounding e
   CHECK(nearest_even(17, 0.4) == 7);  // pytorch test_pruning.py: round(0.4 * 17)
   CHECK(nearest_even(5, 0.5) == 2);
   CHECK(nearest_even(7, 0.5) == 4);
-  CHECK(nearest_even(10, 0.35) == 4);
+  CHECK(nearest_even(10, 0.35) == 4);    // exactly 3.5
+  CHECK(nearest_even(100, 0.575) == 58);  // 57.49999999999999 in doubles
+  CHECK(nearest_even(100, 0.545) == 54);  // 54.50000000000001
   CHECK(nearest_even(90, 0.15) == 14);
   CHECK(nearest_even(1, 0.5) == 0);
   CHECK(nearest_even(0, 0.5) == 0);

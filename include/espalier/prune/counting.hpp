@@ -36,7 +36,7 @@ inline constexpr std::string_view name_of(Counting counting) {
 inline constexpr bool counts_all(Counting counting) { return counting == Counting::rethinking || counting == Counting::tfmot; }
 
 /// n share to the nearest whole number, halves to even; a product a rounding error away from a half counts as that
-/// half: 0.35 of 10 is 3.4999... in doubles, and means 3.5.
+/// half: 0.575 of 100 is 57.49999999999999 in doubles, and means 57.5.
 inline Index nearest_even(Index n, double share) {
   const double product = static_cast<double>(n) * share, floor = std::floor(product);
   const double slack = 1e-9 + product * 4.5e-16;  // two roundings of a double, and some
