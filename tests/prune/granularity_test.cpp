@@ -31,6 +31,36 @@ TEST_CASE("TFMOT: of four blocks of 2x2, the two with the lower means go") {
   CHECK(bits(m) == Bits{0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1});
 }
 
+// The same file, testBlockMaskingMax: half of each block is 0, so that its mean is half of its largest, and the order is the same.
+TEST_CASE("TFMOT: the two blocks of 2x2 with the lower maxima go, and by the mean the same two") {
+  Reference b;
+  const auto net = one({4, 4}, {0.1F, 0, 0.2F, 0, 0, -0.1F, 0, -0.2F, 0.3F, 0, 0.4F, 0, 0, -0.3F, 0, -0.4F});
+  for (const BlockPooling pooling : {BlockPooling::max, BlockPooling::mean})
+    CHECK(bits(LayerMagnitude{.sparsity = 0.5, .granularity = Block{.rows = 2, .columns = 2, .pooling = pooling}}.first(b, net)) == Bits{0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1});
+}
+
+TEST_CASE("pooled by the largest, a block stays for one good weight that lives; by the mean it goes") {
+  Reference b;
+  const auto net = one({2, 4}, {5, 0, 0, 0, 2, 2, 2, 2});
+  const Block max{.rows = 1, .columns = 4, .pooling = BlockPooling::max}, mean{.rows = 1, .columns = 4};
+  CHECK(bits(LayerMagnitude{.remove = 0.5, .granularity = max}.first(b, net)) == Bits{1, 1, 1, 1, 0, 0, 0, 0});
+  CHECK(bits(LayerMagnitude{.remove = 0.5, .granularity = mean}.first(b, net)) == Bits{0, 0, 0, 0, 1, 1, 1, 1});
+  CHECK(bits(LayerMagnitude{.remove = 0.5, .granularity = max}.next(b, net, mask_of_bits("w", {2, 4}, {0, 1, 1, 1, 1, 1, 1, 1}))) == Bits{0, 0, 0, 0, 1, 1, 1, 1});
+  // Scores with a sign, all below zero: the larger is the less negative.
+  const Scores scores{.rule = "Given", .parts = {{"w", HostTensor{{2, 4}, {-1, -9, -9, -9, -2, -2, -2, -2}}}}};
+  CHECK(bits(LayerGiven{.remove = 0.5, .granularity = max}.first(b, net, scores)) == Bits{1, 1, 1, 1, 0, 0, 0, 0});
+  CHECK(bits(LayerGiven{.remove = 0.5, .granularity = mean}.first(b, net, scores)) == Bits{0, 0, 0, 0, 1, 1, 1, 1});
+}
+
+TEST_CASE("blocks of 4x1 are four outputs of one input each") {
+  Reference b;
+  // Two rows of three blocks: the columns' sums are 4, 10, 8 above and 12, 2, 6 below; no row of four weights has that order.
+  const auto net = one({8, 3}, {1, 4, 2, 1, 3, 2, 1, 2, 2, 1, 1, 2, 3, 0, 1, 3, 1, 2, 3, 0, 1, 3, 1, 2});
+  const auto left = [&](double remove) { return bits(LayerMagnitude{.remove = remove, .granularity = Block{.rows = 4, .columns = 1}}.first(b, net)); };
+  CHECK(left(1.0 / 6) == Bits{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 1, 1, 0, 1, 1, 0, 1, 1, 0, 1});
+  CHECK(left(0.5) == Bits{0, 1, 1, 0, 1, 1, 0, 1, 1, 0, 1, 1, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0});
+}
+
 // The same file, testConditionalMaskUpdate: 1 ... 100 at targets 0, .1, .1, .3, .3, .5; and testConstructsMaskAndThresholdCorrectly.
 TEST_CASE("TFMOT: rising targets leave 100, 90, 90, 70, 70, 50 weights; 0.2 of 1 ... 10 leaves 3 ... 10") {
   Reference b;
@@ -135,6 +165,14 @@ TEST_CASE("keep 2 of 4: the two largest of each four input channels stay, of equ
   CHECK(bits(policy.next(b, net, mask_of_bits("w", {2, 8}, {1, 0, 1, 1, 1, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0}))) == Bits{1, 0, 1, 0, 1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0});
 }
 
+// The same file: 2 of 4, and of five the three smallest (which there is m_by_n = (3, 5)).
+TEST_CASE("TFMOT: 2 of 4 kept of two rows of four, 2 of 5 of two rows of five") {
+  Reference b;
+  CHECK(bits(LayerMagnitude{.granularity = KeepOf{.keep = 2, .of = 4}}.first(b, one({2, 4}, {.25F, -1.33F, .43F, -.11F, .47F, .92F, -.13F, -2.23F}))) == Bits{0, 1, 1, 0, 0, 1, 0, 1});
+  CHECK(bits(LayerMagnitude{.granularity = KeepOf{.keep = 2, .of = 5}}.first(b, one({2, 5}, {1.71F, -.27F, -.3F, -.61F, -.19F, -.4F, 1.12F, .46F, -1.12F, .17F}))) ==
+        Bits{1, 0, 0, 1, 0, 0, 1, 0, 1, 0});
+}
+
 TEST_CASE("for a convolution, the runs are of input channels at each kernel position") {
   Reference b;
   // [1, 4, 1, 2]: channel by channel, two positions each.
@@ -178,5 +216,6 @@ TEST_CASE("a NaN is refused with its weight's place, whatever the unit") {
 
 TEST_CASE("units are written as in code") {
   CHECK(str(GlobalMagnitude{.granularity = KeepOf{}}) == "GlobalMagnitude{.granularity = KeepOf{.keep = 2, .of = 4}}");
+  CHECK(str(Block{.pooling = BlockPooling::max}) == "Block{.rows = 1, .columns = 4, .pooling = BlockPooling::max}");
   CHECK(str(LayerMagnitude{.remove = 0.5, .granularity = Block{.rows = 4, .columns = 1}}) == "LayerMagnitude{.remove = 0.5, .granularity = Block{.rows = 4, .columns = 1}}");
 }

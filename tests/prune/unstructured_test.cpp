@@ -4,7 +4,9 @@
 #include <limits>
 
 #include <espalier/models/mlp.hpp>
+#include <espalier/op/loss.hpp>
 #include <espalier/prune/unstructured.hpp>
+#include <espalier/train/sgd.hpp>
 
 #include "bag.hpp"
 
@@ -37,6 +39,8 @@ TEST_CASE("pytorch: the two smallest by magnitude go, then the two smallest of t
   CHECK(to_host(b, mask(b, net, second).weights[0].second).values == std::vector<float>{0, 0, 3, 4, -4, -3, 0, 0});
 }
 
+// pytorch's importance scores have a sign too, but l1_unstructured takes their magnitudes (the case below). Given takes
+// scores as they are, as a method of one's own does that ranks them: -4 is the lowest.
 TEST_CASE("scores of one's own have a sign: the smallest go, and not those near zero") {
   Reference b;
   const auto net = one(two_by_four, w);
@@ -70,9 +74,46 @@ TEST_CASE("pytorch: a mask that is there already is kept within") {
   Reference b;
   const auto net = one(two_by_four, {1, 2, 3, 4, 5, 6, 7, 8});
   const Mask before = mask_of_bits("w", two_by_four, {1, 1, 1, 0, 1, 1, 0, 1});
-  const Mask after = GlobalMagnitude{.remove = 0.5}.next(b, net, before);
-  CHECK(bits(after) == Bits{0, 0, 0, 0, 1, 1, 0, 1});
+  const Mask after = GlobalMagnitude{.remove = 2.0 / 6}.next(b, net, before);  // the two smallest of the six alive
+  CHECK(bits(after) == Bits{0, 0, 1, 0, 1, 1, 0, 1});
   CHECK(after.within(before));
+  CHECK(bits(GlobalMagnitude{.remove = 0.5}.next(b, net, before)) == Bits{0, 0, 0, 0, 1, 1, 0, 1});
+}
+
+// There the weight is weight_orig times mask, so autograd gives weight_orig mask times the gradient; here the update sees it.
+TEST_CASE("pytorch: a weight is updated by mask times its gradient") {
+  Reference b;
+  models::Mlp<Reference> net(b, {4, 3, 2}, Rng(1));
+  const Mask dead = GlobalMagnitude{.remove = 0.5, .keep_at_least = 1}.first(b, net);
+  auto run = Sgd{.momentum = 0, .weight_decay = 0}.over(b, net);
+  run.set_mask(b, net, dead);
+  Tape<Reference> tape(b);
+  const auto x = tape.input(Tensor<Reference>::from(b, {2, 4}, std::vector<float>{1, 2, 3, 4, -1, 5, -2, 1}));
+  const auto y = tape.input(Tensor<Reference>::from(b, {2, 2}, std::vector<float>{3, -1, 4, -2}));
+  tape.backward(tape.apply(op::MeanSquaredError{}, forward(tape, net, x), y));
+  const auto read = [&](bool gradients) {
+    std::vector<float> all;
+    for_each_parameter(net, [&](const std::string& path, const auto& p) {
+      if (dead.find(path) == nullptr) return;
+      const auto values = gradients ? to_host(b, p.gradient, p.layout).values : to_host(b, p).values;
+      all.insert(all.end(), values.begin(), values.end());
+    });
+    return all;
+  };
+  std::vector<float> alive;
+  for (const MaskPart& part : dead.parts())
+    for (const auto bit : part.unpacked()) alive.push_back(bit);
+  const auto gradient = read(true), before = read(false);
+  run.step(b, net, 0.5);
+  const auto after = read(true), weights = read(false);
+  Index at_dead = 0, at_live = 0;  // gradients that are not zero before the step
+  for (std::size_t i = 0; i < alive.size(); ++i) {
+    CHECK(after[i] == alive[i] * gradient[i]);
+    CHECK(weights[i] == before[i] - 0.5F * alive[i] * gradient[i]);
+    (alive[i] == 0 ? at_dead : at_live) += gradient[i] != 0;
+  }
+  CHECK(at_dead > 0);
+  CHECK(at_live > 0);
 }
 
 TEST_CASE("pytorch: a fifth of 70 weights with values -2, 0 and 2 is exactly 14, the later ties first") {

@@ -30,20 +30,23 @@ inline Index blocks_in(const Shape& shape, const Block& block) {
 /// The blocks of a layer as candidates of their own, of the scores of its weights.
 inline Candidates blocks_of(const Candidates& weights, const MaskPart& part, const Block& block) {
   const auto n = static_cast<std::size_t>(blocks_in(part.shape, block));
-  std::vector<double> sums(n);
+  std::vector<double> pooled(n);  // the sum or the largest
   std::vector<Index> living(n);
   for_block_rows(part.shape, block, [&](Index at, Index first, Index size) {
     for (Index i = first; i < first + size; ++i) {
       if (!part.alive(i)) continue;
       const float score = weights.scores[static_cast<std::size_t>(i)];
       if (std::isnan(score)) refuse_nan(weights.path, i);
-      sums[static_cast<std::size_t>(at)] += static_cast<double>(score);
-      ++living[static_cast<std::size_t>(at)];
+      double& of_block = pooled[static_cast<std::size_t>(at)];
+      Index& members = living[static_cast<std::size_t>(at)];
+      if (block.pooling == BlockPooling::mean) of_block += static_cast<double>(score);
+      else of_block = members == 0 ? static_cast<double>(score) : std::max(of_block, static_cast<double>(score));
+      ++members;
     }
   });
   Candidates blocks{.path = weights.path, .scores = std::vector<float>(n), .alive = MaskPart::ones({}, {static_cast<Index>(n)}).words};
   for (std::size_t i = 0; i < n; ++i) {
-    if (living[i] > 0) blocks.scores[i] = static_cast<float>(sums[i] / static_cast<double>(living[i]));
+    if (living[i] > 0) blocks.scores[i] = static_cast<float>(block.pooling == BlockPooling::mean ? pooled[i] / static_cast<double>(living[i]) : pooled[i]);
     else blocks.alive[i / 64] &= ~(std::uint64_t{1} << i % 64);
   }
   return blocks;
