@@ -115,7 +115,7 @@ Mask random_mask(const Mask& ones, Rng rng) {
 template <Backend B>
 void check_tickets(B b, std::uint64_t seeds) {
   Index rewound = 0, different = 0;
-  with_each_optimiser([&](const char* name, const auto& optimiser) {
+  with_each_optimiser([&](const std::string& name, const auto& optimiser) {
     CAPTURE(name);
     for (std::uint64_t seed = 0; seed < seeds; ++seed) {
       CAPTURE(seed);
@@ -154,7 +154,7 @@ void check_tickets(B b, std::uint64_t seeds) {
 template <Backend B>
 void check_the_dead(B b, std::uint64_t first_seed, std::uint64_t seeds) {
   const Shape image{2, side, side, 3};
-  with_each_optimiser([&](const char* name, const auto& optimiser) {
+  with_each_optimiser([&](const std::string& name, const auto& optimiser) {
     CAPTURE(name);
     for (std::uint64_t seed = first_seed; seed < first_seed + seeds; ++seed) {
       CAPTURE(seed);

@@ -10,6 +10,7 @@
 #include <espalier/backend/eigen_cpu.hpp>
 #include <espalier/backend/reference.hpp>
 #include <espalier/prune/mask_controls.hpp>
+#include <espalier/prune/score_collector.hpp>
 #include <espalier/prune/unstructured.hpp>
 
 #include "../archetypes/opaque_backend.hpp"
@@ -179,12 +180,11 @@ TEST_CASE("the mask is the same on every backend and on any number of threads, w
   EigenCpu one({.threads = 1}), two({.threads = 2}), three({.threads = 3}), four({.threads = 4});
   OpaqueBackend<float> opaque;
   BasicReference<double> wide;
+  Index layers_by_two = 0;
   for (std::uint64_t seed = 0; seed < 12; ++seed) {
     CAPTURE(seed);
     const auto net = seasoned(r, seed);
-    const auto agree = [&](const auto& policy) {
-      const auto on = [&](auto& b) { return policy.first(b, moved(r, net, b)); };
-      const Mask expected = policy.first(r, net);
+    const auto agree_on = [&](const Mask& expected, const auto& on) {
       CHECK(on(r) == expected);
       CHECK(on(one) == expected);
       CHECK(on(two) == expected);
@@ -193,12 +193,53 @@ TEST_CASE("the mask is the same on every backend and on any number of threads, w
       CHECK(on(opaque) == expected);
       CHECK(on(wide) == expected);
     };
+    const auto agree = [&](const auto& policy, const Scores& scores = {}) {
+      agree_on(policy.first(r, net, scores), [&](auto& b) { return policy.first(b, moved(r, net, b), scores); });
+    };
+    // The scores are gathered on each backend too, over one step: a sum over more would round differently in double.
+    const auto agree_gathering = [&]<class Rule>(const Rule&, const auto& policy) {
+      const auto gathered = [&](auto& b, const auto& weights) {
+        ScoreCollector<Rule, std::remove_cvref_t<decltype(b)>> collector;
+        collector.gradients(b, weights);
+        return policy.first(b, weights, collector.scores(b));
+      };
+      const Mask expected = gathered(r, net);
+      agree_on(expected, [&](auto& b) { return gathered(b, moved(r, net, b)); });
+      CHECK(expected.dead() > 0);
+    };
     agree(GlobalMagnitude{.remove = 0.6, .keep_at_least = 1});
     agree(LayerMagnitude{.remove = 0.6});
     agree(GlobalTaylor{.remove = 0.4, .keep_at_least = 1});
     agree(GlobalRandom{.sparsity = 0.5, .criterion = {.seed = seed}, .keep_at_least = 1});
     agree(GlobalMagnitude{.remove = 0.5, .granularity = Block{.rows = 2, .columns = 3}, .keep_at_least = 1});
+    agree(LayerMagnitude{.remove = 0.5, .granularity = Block{.rows = 4, .columns = 1, .pooling = BlockPooling::max}, .keep_at_least = 1});
+    agree(GlobalSnip{.remove = 0.4, .keep_at_least = 1});  // of the gradients in the network
+    agree_gathering(Snip{}, GlobalSnip{.remove = 0.4, .keep_at_least = 1});
+    agree_gathering(Movement{}, GlobalMovement{.remove = 0.4, .keep_at_least = 1});
+    agree_gathering(Movement{}, LayerMovement{.remove = 0.3, .granularity = Block{.rows = 1, .columns = 2}, .keep_at_least = 1});
+
+    Scores scores{.rule = "Given"};
+    std::vector<std::string> by_three, by_two;  // layers that the runs do not divide
+    Index threes = 0, twos = 0;
+    const Mask ones = Mask::ones(net);
+    for (const MaskPart& part : ones.parts()) {
+      Rng rng = Rng(seed).split("given").split(part.path);
+      HostTensor given{part.shape, std::vector<float>(static_cast<std::size_t>(part.weights()))};
+      for (float& v : given.values) v = static_cast<float>(rng.below(50)) - 25;  // with ties
+      scores.parts.push_back({part.path, std::move(given)});
+      if (part.shape[1] % 3 == 0) ++threes;
+      else by_three.push_back(part.path);
+      if (part.shape[1] % 2 == 0) ++twos;
+      else by_two.push_back(part.path);
+    }
+    agree(GlobalGiven{.remove = 0.4, .keep_at_least = 1}, scores);
+    agree(LayerGiven{.granularity = KeepOf{.keep = 2, .of = 3}, .ignore = by_three}, scores);
+    agree(GlobalMagnitude{.granularity = KeepOf{.keep = 1, .of = 3}, .ignore = by_three});
+    agree(LayerTaylor{.granularity = KeepOf{.keep = 1, .of = 2}, .ignore = by_two});
+    CHECK(threes > 0);  // the first layer reads three channels
+    layers_by_two += twos;
   }
+  CHECK(layers_by_two > 0);
 }
 
 // facebookresearch/open_lth pruning tests: two rounds keep (1 - p)^2, masks are nested, ignored layers stay full.
