@@ -217,10 +217,11 @@ TEST_CASE("a run continued from any of its tickets ends with the bytes of the wh
     files[ticket.round] = folder / str(ticket.round, ".safetensors");
     save_ticket(b, ticket, files[ticket.round]);
   });
-  for (const auto& [round, file] : files) {
+  for (const auto& saved : files) {
+    const Index round = saved.first;
     CAPTURE(round);
     Index left = 0;
-    const auto [other, continued] = prune_iteratively(b, load_ticket(b, Net(b, Rng(0)), file).ticket, images(), options(), lottery, [&](const auto&, const auto&) { ++left; });
+    const auto [other, continued] = prune_iteratively(b, load_ticket(b, Net(b, Rng(0)), saved.second).ticket, images(), options(), lottery, [&](const auto&, const auto&) { ++left; });
     CHECK(left == 4 - round);
     CHECK(other.mask == last.mask);
     CHECK(content(b, continued.net) == content(b, trained.net));
@@ -246,9 +247,10 @@ TEST_CASE_TEMPLATE("each relative of rewinding runs for two rounds, and from the
   CHECK(last.survivors[2] < last.survivors[1]);
   CHECK(last.policy == str("IterativePruning{.decide = DropSmallest{.remove = 0.3}, .then = ", Then{}, ", .rounds = 2}"));
   save_ticket(b, last, folder / "last.safetensors");
-  for (const auto& [round, file] : files) {
+  for (const auto& saved : files) {
+    const Index round = saved.first;
     CAPTURE(round);
-    const auto [other, continued] = prune_iteratively(b, load_ticket(b, Net(b, Rng(0)), file).ticket, images(), options(), policy, ignore);
+    const auto [other, continued] = prune_iteratively(b, load_ticket(b, Net(b, Rng(0)), saved.second).ticket, images(), options(), policy, ignore);
     save_ticket(b, other, folder / "other.safetensors");
     CHECK(read_file(folder / "other.safetensors") == read_file(folder / "last.safetensors"));
     CHECK(content(b, continued.net) == content(b, trained.net));

@@ -50,7 +50,7 @@ TEST_CASE("scores of one's own have a sign: the smallest go, and not those near 
   CHECK(bits(LayerGiven{.sparsity = 0.5}.next(b, net, first, scores)) == Bits{1, 1, 1, 1, 0, 0, 0, 0});
 }
 
-// The same W with scores [[4, 2, 1, 3], [-3, -1, -2, -4]], whose magnitudes l1_unstructured takes: [[1, 2, 0, 4], [-4, 0, -2, -1]] is left,
+// The same W with scores [[4, 2, 1, 3], [-3, -1, -2, -4]]. They have signs, but l1_unstructured takes magnitudes, so 1 and -1 go and -4 stays: [[1, 2, 0, 4], [-4, 0, -2, -1]] is left,
 // and then [[1, 0, 0, 4], [-4, 0, 0, -1]].
 TEST_CASE("pytorch: importance scores decide, whatever the weights are") {
   Reference b;

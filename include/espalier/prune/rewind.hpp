@@ -130,6 +130,7 @@ struct FineTuneWeights {
 /// A control made of any ticket: its mask over new weights, each drawn by its own initialisation from the seed and its
 /// path; running statistics start over, and training begins at step 0.
 /// Paper   Frankle & Carbin 2019, section 2, "random reinitialization"; Scratch-E of Liu et al. 2019.
+/// Differs a masked convolution is drawn with its dense fan-out; Liu et al.'s code takes live weights / input channels.
 template <Backend B, Module M>
 Ticket<M> reinitialised(B& b, Ticket<M> ticket, std::uint64_t seed) {
   Reinitialise{seed}.start(b, ticket.weights);
