@@ -24,7 +24,6 @@ struct Options {
   std::vector<double> fractions;
   std::optional<long> scan_images;
   std::optional<double> budget_macs, budget_params;
-  std::uint64_t held_out_by = 0;  // the seed that validation images are drawn by; 0: the first seed
   bool structured = false;
   bool quick = false, dry_run = false, json = false, quiet = false, resume = false, force = false, check = false;
   espalier::ColorMode color = espalier::ColorMode::automatic;

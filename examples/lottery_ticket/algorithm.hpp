@@ -21,6 +21,7 @@
 #pragma once
 
 #include <limits>
+#include <map>
 
 #include <espalier/io/ticket.hpp>
 
@@ -56,7 +57,10 @@ esp::ExitCode lottery_ticket(const Options& given, Device (*make_device)(int thr
     const esp::Index rounds = o.rounds.value_or(o.quick ? 2 : 15);
     if (o.quick && !o.train_images) o.train_images = 3000;
     const Images images = load_images(o);
-    const auto parts = esp::data::hold_out(images.train, std::min<esp::Index>(protocol.validation, images.train.count / 10), o.held_out_by == 0 ? o.seed : o.held_out_by);
+    const esp::Index seeds = o.ticket.empty() ? o.seeds.value_or(1) : 1;
+    std::map<std::uint64_t, esp::data::TrainValidation> parts;  // each seed holds out images of its own
+    for (std::uint64_t seed = o.seed; seed < o.seed + static_cast<std::uint64_t>(seeds); ++seed)
+      parts.emplace(seed, esp::data::hold_out(images.train, std::min<esp::Index>(protocol.validation, images.train.count / 10), seed));
     const auto options_for = [&](std::uint64_t seed) {
       return esp::TrainOptions<std::remove_cvref_t<decltype(optimizer)>, std::remove_cvref_t<decltype(schedule)>>{.batch = protocol.batch, .optimizer = optimizer, .schedule = schedule, .normalise = images.normalise, .augment = protocol.augment, .seed = seed, .prefetch = 0};
     };
@@ -75,9 +79,9 @@ esp::ExitCode lottery_ticket(const Options& given, Device (*make_device)(int thr
                   .final_accuracy = esp::evaluate(device, trained.net, images.test, images.normalise, 1000).accuracy, .seconds = seconds, .fingerprint = fingerprint(device, trained.net)});
     };
     const auto train_and_measure = [&](B& device, const std::string& kind, std::uint64_t seed, const esp::Ticket<Net>& ticket) {
-      EarlyStop<B, Net> watch(protocol.every, parts.validation, images.normalise);
+      EarlyStop<B, Net> watch(protocol.every, parts.at(seed).validation, images.normalise);
       const auto start = Seconds::now();
-      const auto trained = train_ticket(device, ticket, parts.train, options_for(seed), {}, watch, session.stop());
+      const auto trained = train_ticket(device, ticket, parts.at(seed).train, options_for(seed), {}, watch, session.stop());
       if (!trained.stopped) measure(device, kind, seed, ticket, trained, watch, Seconds::since(start));
       return trained;
     };
@@ -102,19 +106,19 @@ esp::ExitCode lottery_ticket(const Options& given, Device (*make_device)(int thr
             train_and_measure(device, kind, seed, control(device, loaded.ticket));
           });
     };
-    for (std::uint64_t seed = o.seed; seed < o.seed + static_cast<std::uint64_t>(o.seeds.value_or(1)); ++seed)
-      jobs.add([&, seed](B& device) {
+    for (const auto& entry : parts)
+      jobs.add([&, seed = entry.first](B& device) {
         // 1. Randomly initialise a network; its ticket holds every weight. After a stop, go on with the last ticket found.
         const Net net = make_net(device, images.one(), esp::Rng(seed).split("weights"));
-        auto ticket = whole_ticket(device, net, parts.train, options_for(seed), protocol.iterations);
+        auto ticket = whole_ticket(device, net, parts.at(seed).train, options_for(seed), protocol.iterations);
         if (const auto last = last_ticket(session, seed); o.resume && !last.empty()) ticket = load_ticket(device, net, last).ticket;
         for (esp::Index round = 0; round < ticket.round; ++round) compare(seed, round, ticket_path(session, seed, round));
-        EarlyStop<B, Net> watch(protocol.every, parts.validation, images.normalise);
+        EarlyStop<B, Net> watch(protocol.every, parts.at(seed).validation, images.normalise);
         auto start = Seconds::now();
 
         // 2, 3, 4. Train; prune; reset what remains.
         const esp::IterativePruning<std::remove_cvref_t<decltype(decide)>, esp::LotteryRewind> lottery{.decide = decide, .then = {.to = protocol.rewind}, .rounds = rounds};
-        prune_iteratively(device, ticket, parts.train, options_for(seed), lottery, [&](const esp::Ticket<Net>& found, const auto& trained) {
+        prune_iteratively(device, ticket, parts.at(seed).train, options_for(seed), lottery, [&](const esp::Ticket<Net>& found, const auto& trained) {
           if (!points.has("ticket", seed, found.round)) measure(device, "ticket", seed, found, trained, watch, Seconds::since(start));
           const std::string file = ticket_path(session, seed, found.round);
           save_ticket(device, found, file, recipe_of(o, images, seed));
@@ -125,7 +129,7 @@ esp::ExitCode lottery_ticket(const Options& given, Device (*make_device)(int thr
           start = Seconds::now();
         }, watch, session.stop());
       });
-    jobs.run(o.threads, rounds > 0 ? std::numeric_limits<long>::max() : o.seeds.value_or(1), make_device);
+    jobs.run(o.threads, rounds > 0 ? std::numeric_limits<long>::max() : seeds, make_device);
     if (session.stop()()) throw esp::Stopped(session.stop().number(), esp::str("stopped; continue with --resume --out ", session.folder()));
     return show_points(session, o, images, points.all());
   });

@@ -100,12 +100,13 @@ std::vector<esp::PoolSize> pools_of(const esp::Mask& mask, const esp::Unstructur
   return pools;
 }
 
-/// The same as open_lth has it: all layers are one pool but the last, which is ignored.
-inline std::vector<esp::PoolSize> one_pool(const std::vector<esp::PoolSize>& pools, double rate) {
-  std::vector<esp::PoolSize> two{{.remove = rate}, {.weights = pools.back().weights}};
-  for (const esp::PoolSize& pool : pools) two[0].weights += pool.weights;
-  two[0].weights -= two[1].weights;
-  return two;
+/// The same as open_lth has it: all layers are one pool, in all but its CIFAR ResNets without the last.
+inline std::vector<esp::PoolSize> one_pool(const std::vector<esp::PoolSize>& pools, double rate, bool with_last) {
+  esp::PoolSize ranked{.remove = rate};
+  for (const esp::PoolSize& pool : pools) ranked.weights += pool.weights;
+  if (with_last) return {ranked};
+  ranked.weights -= pools.back().weights;
+  return {ranked, {.weights = pools.back().weights}};
 }
 
 /// The survivors of every round, by the policy's count and by those of the papers' codes; no data, no training.
@@ -126,7 +127,7 @@ esp::ExitCode print_ladder(const Options& o, const Protocol& protocol, const Dec
   for (const esp::Counting rule : ladder_rules) {
     esp::Json list = esp::Json::array();
     const auto pools = pools_of(whole, decide);
-    for (const esp::Index n : survivors_by_round(rule == esp::Counting::open_lth ? one_pool(pools, *decide.remove) : pools, rounds, rule)) list.push_back(n);
+    for (const esp::Index n : survivors_by_round(rule == esp::Counting::open_lth ? one_pool(pools, *decide.remove, o.arch == "resnet20") : pools, rounds, rule)) list.push_back(n);
     if (rule == esp::Counting::exact) {
       const double all = static_cast<double>(list.items().front().as_int());
       for (std::size_t round = 0; round < list.items().size(); ++round) {
@@ -155,7 +156,7 @@ inline esp::Json configuration_json(const Options& o, const Images& images, cons
 
 /// What a ticket's file says of its training, so that it can be trained elsewhere.
 inline esp::Metadata recipe_of(const Options& o, const Images& images, std::uint64_t seed) {
-  esp::Metadata recipe{{"arch", o.arch}, {"data", images.name}, {"seed", esp::str(seed)}, {"first_seed", esp::str(o.seed)}, {"train_images", esp::str(images.train.count)}};
+  esp::Metadata recipe{{"arch", o.arch}, {"data", images.name}, {"seed", esp::str(seed)}, {"train_images", esp::str(images.train.count)}};
   if (o.batch) recipe.emplace_back("batch", esp::str(*o.batch));
   if (o.quick) recipe.emplace_back("quick", "true");
   return recipe;
@@ -172,7 +173,6 @@ inline void adopt_recipe(Options& o) {
   };
   o.arch = text("arch");
   o.seed = std::stoull(text("seed"));
-  o.held_out_by = std::stoull(text("first_seed"));
   o.train_images = std::stol(text("train_images"));
   if (const esp::Json* batch = notes.find("batch")) o.batch = std::stol(batch->as_string());
   o.quick = notes.find("quick") != nullptr;
