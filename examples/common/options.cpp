@@ -58,6 +58,11 @@ std::optional<Options> parse(int argc, char** argv, const Program& program) {
     o.variant = program.variants.front();
     app.add_option("--variant", o.variant, "the paper's variant")->check(CLI::IsMember(program.variants))->capture_default_str();
   }
+  if (std::any_of(program.archs.begin(), program.archs.end(), [](const std::string& arch) { return arch.starts_with("resnet"); }) && !program.tickets) {
+    o.shortcut = "pad-both-sides";
+    app.add_option("--shortcut", o.shortcut, "ResNets: how a shortcut is made wider; pad-after is the form of Li et al.'s code")
+        ->check(CLI::IsMember({"pad-both-sides", "pad-after"}))->capture_default_str();
+  }
   app.add_option("--data", o.data, "folder of MNIST, Fashion-MNIST (IDX) or CIFAR-10 (binary) files; default: Debian's dataset-fashion-mnist");
   app.add_option("--model", o.model, "safetensors file to start from");
   app.add_option("--threads", o.threads, "threads; 0 for as many as the machine has")->check(CLI::Range(0, 1024))->capture_default_str();
@@ -95,6 +100,7 @@ std::optional<Options> parse(int argc, char** argv, const Program& program) {
     auto* macs = app.add_option("--budget-macs", o.budget_macs, "share of the multiply-adds to leave; default: 0.7")->check(CLI::Range(0.0, 1.0));
     app.add_option("--budget-params", o.budget_params, "share of the parameters to leave")->check(CLI::Range(0.0, 1.0))->excludes(macs);
   }
+  for (const std::string& name : program.lacks) app.remove_option(app.get_option(name));
   app.add_flag("--json", o.json, "print one JSON object on standard output");
   app.add_flag("--quiet", o.quiet, "no progress on standard error");
   std::map<std::string, espalier::ColorMode> colors{

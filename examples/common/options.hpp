@@ -12,7 +12,7 @@
 namespace examples {
 
 struct Options {
-  std::string arch, variant;
+  std::string arch, variant, shortcut;
   std::string data, model, plan, out;
   std::uint64_t seed = 1;
   int threads = 0;
@@ -41,6 +41,7 @@ struct Program {
   bool tickets = false;                // takes --ticket, --rewind, --reinitialised, --structured
   bool sparsities = false;             // takes --sparsity
   bool scans = false;                  // takes --fractions, --scan-images, --budget-macs, --budget-params
+  std::vector<std::string> lacks{};    // options of the groups above that this program has no use for
 };
 
 /// Reads the command line; nullopt if it asked for --help or --version, which have been printed.

@@ -3,7 +3,9 @@
 // run's folder with its log and checkpoints, stopping on Ctrl-C. No step of an algorithm hides here.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
+#include <filesystem>
 #include <iostream>
 #include <map>
 #include <memory>
@@ -41,13 +43,24 @@ struct Images {
 
 enum class Parts { train_and_test, test };
 
+/// Debian's Fashion-MNIST where --data names nothing. Throws CannotRun without it.
+inline esp::data::Folder grey_images(const Options& o) {
+  try {
+    return esp::data::find_fashion_mnist(o.data);
+  } catch (const esp::IoError& missing) {
+    if (!o.data.empty()) throw;
+    throw esp::CannotRun(missing.what());
+  }
+}
+
 /// CIFAR-10, MNIST or Fashion-MNIST, told apart by the files in --data; Debian's Fashion-MNIST without it.
 inline Images load_images(const Options& o, Parts parts = Parts::train_and_test) {
   namespace data = esp::data;
   Images images;
-  const auto holds = [&](const char* file) { return !o.data.empty() && data::detail::exists(o.data + "/" + file); };
+  // Any form of CIFAR-10: its reader says what to do about those that it does not read.
+  constexpr const char* cifar[] = {"data_batch_1.bin", "test_batch.bin", "cifar-10-batches-bin", "data_batch_1", "test_batch", "data_batch_1.med.xz", "test_batch.med.xz", "cifar-10-binary.tar.gz"};
   data::TrainTest sets;
-  if (holds("data_batch_1.bin") || holds("test_batch.bin") || holds("cifar-10-batches-bin")) {
+  if (std::any_of(std::begin(cifar), std::end(cifar), [&](const char* name) { return !o.data.empty() && data::detail::exists(o.data + "/" + name); })) {
     if (parts == Parts::test) sets.test = data::cifar10_test(o.data);
     else sets = data::cifar10(o.data);
     images.name = "CIFAR-10";
@@ -55,7 +68,7 @@ inline Images load_images(const Options& o, Parts parts = Parts::train_and_test)
     images.color = true;
     images.source = o.data;
   } else {
-    const auto folder = data::find_fashion_mnist(o.data);
+    const auto folder = grey_images(o);
     sets = data::mnist_or_fashion_mnist(folder.path);
     images.normalise = data::measured_channels(sets.train);
     images.name = sets.train.name.substr(0, sets.train.name.rfind(' '));  // without "train"
@@ -95,6 +108,9 @@ class Session {
     const std::string path = folder_ + "/run.jsonl";
     const auto existing = o.force ? esp::Existing::replace : esp::Existing::refuse;
     const bool resumes = o.resume && esp::data::detail::exists(path);
+    if (resumes) check_configuration(path, configuration);
+    else if (o.force)  // what a later --resume would take for its own
+      for (const char* left : {"checkpoints", "points", "tickets"}) std::filesystem::remove_all(folder_ + "/" + left);
     log_ = std::make_unique<esp::RunLog>(resumes ? esp::RunLog::resume(path, -1) : esp::RunLog::start(path, configuration, existing));
     const std::vector<std::string> columns{"stage", "epoch", "learning_rate", "train_loss", "train_accuracy", "test_loss", "test_accuracy"};
     metrics_ = std::make_unique<esp::MetricsCsv>(esp::MetricsCsv::start(folder_ + "/metrics.csv", columns, esp::Existing::replace));
@@ -121,7 +137,7 @@ class Session {
         .normalise = images.normalise, .augment = recipe.augment, .seed = options_.seed};
     const esp::Checkpointer checkpoints{.folder = path("checkpoints/" + file_name(stage)), .every = esp::epochs(1), .keep = 1};
     progress_.begin(stage, {.epochs = static_cast<int>(recipe.epochs), .steps = static_cast<int>(steps)});
-    Watch watch{*this, steps, stages_++};
+    Watch watch{*this, steps, stages_++, step_};
     esp::Trainer trainer(device, net, images.train, options);
     trainer.evaluate_on(images.test);
     if (options_.resume) {
@@ -130,6 +146,7 @@ class Session {
     }
     for (const auto& epoch : trainer.history()) watch.record(epoch);
     const auto result = trainer.run(watch, checkpoints, stop_);
+    step_ = watch.before + result.step.iteration;
     if (result.stopped)
       throw esp::Stopped(stop_.number(), esp::str("stopped after step ", result.step.iteration, " of '", stage, "'; continue with --resume --out ", folder_));
     Trained trained{stage, result.history, std::chrono::duration<double>(Clock::now() - start).count(), {}};
@@ -156,12 +173,27 @@ class Session {
   }
 
  private:
+  /// A run goes on with the settings it was started with; data may have moved, and more seeds may be wanted.
+  static void check_configuration(const std::string& path, const esp::Json& now) {
+    const esp::Json before = esp::RunLog::configuration(path);
+    for (const auto& [name, value] : now.members()) {
+      const esp::Json* old = before.find(name);
+      if (name == "espalier" || name == "source" || name == "seeds" || (old != nullptr && *old == value)) continue;
+      throw esp::UsageError(esp::str("--resume: the run of ", path, " was started with ", old == nullptr ? std::string("no '") + name + "'" : "'" + name + "' " + old->dump(), ", now it is ", value.dump(),
+                                     "; give the same options, or start anew with --force"));
+    }
+    for (const auto& [name, value] : before.members())
+      if (name != "seeds" && now.find(name) == nullptr)
+        throw esp::UsageError(esp::str("--resume: the run of ", path, " was started with '", name, "' ", value.dump(), ", now nothing is said of it; give the same options, or start anew with --force"));
+  }
+
   struct Watch {
     Session& session;
     esp::Index steps;
     int stage;
+    esp::Index before;  // steps of the stages before this one
     void step(const esp::StepMetrics& m) {
-      ++session.step_;
+      session.step_ = before + m.step.iteration;
       session.progress_.update(static_cast<int>((m.step.iteration - 1) / steps) + 1, (m.step.iteration - 1) % steps + 1,
                                {{"loss", m.loss}, {"acc", m.accuracy, esp::Reading::percent}});
     }
@@ -171,7 +203,8 @@ class Session {
     }
     void record(const esp::EpochMetrics& m) {
       const std::vector<double> row{static_cast<double>(stage), static_cast<double>(m.epoch), m.learning_rate, m.loss, m.accuracy, m.evaluation->loss, m.evaluation->accuracy};
-      session.metrics_->row(++session.rows_, row);
+      session.step_ = before + m.iteration;
+      session.metrics_->row(session.step_, row);
       esp::Json fields = esp::Json::object();
       fields["stage"] = stage;
       fields["epoch"] = m.epoch;
@@ -189,7 +222,7 @@ class Session {
   std::unique_ptr<esp::RunLog> log_;
   std::unique_ptr<esp::MetricsCsv> metrics_;
   int stages_ = 0;
-  esp::Index step_ = 0, rows_ = 0;
+  esp::Index step_ = 0;
 };
 
 }  // namespace examples

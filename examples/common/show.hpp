@@ -56,12 +56,14 @@ inline esp::models::VggConfig small_vgg(esp::Index in) {
   return {.stages = {{32, 32}, {64, 64}, {128, 128}}, .head = esp::models::VggHead::linear, .in = in, .gamma = esp::Init::ones};
 }
 
-/// f(a freshly initialised network of the named architecture, for images of this shape).
+/// f(a freshly initialised network of the architecture that --arch names, for images of this shape).
 template <esp::Backend B, class F>
-auto with_architecture(B& device, const std::string& arch, const esp::Shape& image, const esp::Rng& rng, F f) {
+auto with_architecture(B& device, const Options& o, const esp::Shape& image, const esp::Rng& rng, F f) {
   namespace models = esp::models;
+  const std::string& arch = o.arch;
   if (arch.starts_with("resnet")) {
     models::ResNetConfig config{.depth = std::stoi(arch.substr(6)), .in = image.channels()};
+    if (o.shortcut == "pad-after") config.shortcut = models::ShortcutA::pad_after;
     return f(models::ResNetCifar<B>(device, config, rng));
   }
   if (arch == "lenet300") return f(models::Mlp<B>(device, {image.count(), 300, 100, 10}, rng));

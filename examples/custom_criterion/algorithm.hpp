@@ -20,7 +20,8 @@ inline const Program custom_criterion_program{
              "  custom_criterion                  Fashion-MNIST, about a minute\n"
              "  custom_criterion --quick          seconds\n"
              "  custom_criterion --fraction 0.3   remove 30 % of each layer's filters\n"
-             "  custom_criterion --json\n"};
+             "  custom_criterion --json\n",
+    .lacks = {"--dry-run", "--plan", "--model", "--fine-tune-epochs"}};
 
 // example-begin criterion
 /// (sum of w dL/dw)^2 over each filter: the squared first-order change of the loss when it goes.

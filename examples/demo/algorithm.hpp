@@ -23,7 +23,8 @@ inline const Program demo_program{
              "  demo                        20,000 images of Fashion-MNIST, about 3 minutes on two cores\n"
              "  demo --quick                the same steps in seconds\n"
              "  demo --data MNIST_DIR       other IDX images\n"
-             "  demo --resume               continue after Ctrl-C\n"};
+             "  demo --resume               continue after Ctrl-C\n",
+    .lacks = {"--dry-run", "--plan", "--model"}};
 
 /// Accuracy after each epoch, by the epochs' own count.
 inline esp::LineChart curves(const std::vector<Trained>& runs) {
@@ -111,12 +112,11 @@ esp::ExitCode demo(B& device, const Options& given) {
                               {"pruned, fine-tuned", slim_cost, slim_bytes, runs[1].test.accuracy, runs[1].seconds, slim_latency},
                               {"same size, Scratch-E", slim_cost, slim_bytes, runs[2].test.accuracy, runs[2].seconds, slim_latency},
                               {"same size, Scratch-B", slim_cost, slim_bytes, runs[3].test.accuracy, runs[3].seconds, slim_latency}};
+  const auto not_faster = layers_not_faster(device, dense, tuned, input);
   std::string slower;
-  for (const auto& flagged : layers_not_faster(device, dense, tuned, input)) {
+  for (const auto& flagged : not_faster)
     slower += esp::str(slower.empty() ? "" : ", ", flagged.layer, " (", esp::format_seconds(flagged.before), " -> ", esp::format_seconds(flagged.after), ")");
-    session.progress().warn(esp::str(flagged.layer, " lost multiply-adds and did not get faster"));
-  }
-  show(session, o, images, rows);
+  show(session, o, images, rows, not_faster);
 
   const auto accuracy = curves(runs);
   const auto filters = filters_kept(plan);

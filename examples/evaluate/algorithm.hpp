@@ -4,7 +4,7 @@
 //   evaluate --arch resnet56 --model resnet56.safetensors --data CIFAR_DIR
 //
 // The widths come from the file: a network that was shrunk and saved is loaded the same way. Files may
-// state their normalisation in the metadata (normalize_mean, normalize_std: three numbers each); else
+// state their normalisation in the metadata (normalize_mean, normalize_std: a number for each channel); else
 // the data set's usual one is used.
 #pragma once
 
@@ -32,7 +32,7 @@ esp::ExitCode evaluate(B& device, const Options& o) {
   Images images = load_images(o, Parts::test);
   if (const auto own = normalisation_of(esp::SafetensorsFile::read(o.model), images.test.c)) images.normalise = *own;
 
-  return with_architecture(device, o.arch, images.one(), esp::Rng(0), [&](auto net) {
+  return with_architecture(device, o, images.one(), esp::Rng(0), [&](auto net) {
     esp::load_weights(device, net, o.model, images.one());
     const auto result = esp::evaluate(device, net, images.test, images.normalise, o.batch.value_or(128));
     const auto cost = esp::cost<B>(net, images.one());
@@ -48,9 +48,14 @@ esp::ExitCode evaluate(B& device, const Options& o) {
       out["macs"] = cost.multiply_adds;
       out["latency_batch1_seconds"] = one.median;
       out["latency_batch32_seconds"] = many.median;
+      out["latency_batch1_p95_seconds"] = one.p95;
+      out["latency_batch32_p95_seconds"] = many.p95;
+      out["latency_threads"] = device.options().threads;
       std::cout << out.dump() << '\n';
     } else {
       esp::Table table{.title = esp::str(o.arch, " on ", images.name, " test, ", esp::format_count(result.count), " images from ", images.source), .columns = {}, .rows = {}, .notes = {}};
+      table.notes = {esp::str("Latency: median of repeated inference, ", device.options().threads, device.options().threads == 1 ? " thread" : " threads", "; 95 % of the calls within ", esp::format_seconds(one.p95), " and ",
+                              esp::format_seconds(many.p95), ". MACs: 1 per multiply-add, one image.")};
       table.columns = {{"accuracy", esp::Align::right}, {"loss", esp::Align::right}, {"params", esp::Align::right}, {"MACs", esp::Align::right}, {"batch 1", esp::Align::right}, {"batch 32", esp::Align::right}};
       table.rows = {{esp::Cell::percent(result.accuracy, 2), esp::Cell::fixed(result.loss, 4), esp::Cell::count(cost.parameters), esp::Cell::count(cost.multiply_adds), esp::Cell::seconds(one.median), esp::Cell::seconds(many.median)}};
       std::cout << to_text(table, 100);

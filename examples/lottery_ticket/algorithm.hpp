@@ -41,7 +41,8 @@ inline const Program lottery_ticket_program{
              "  lottery_ticket --ticket FILE --data MNIST_DIR                train a saved ticket again, to the same bytes\n",
     .archs = {"lenet-300-100", "conv-2", "conv-4", "conv-6", "resnet20"},
     .rounds = true,
-    .tickets = true};
+    .tickets = true,
+    .lacks = {"--lr", "--epochs", "--fine-tune-epochs", "--fraction", "--plan", "--model"}};
 
 template <class Device>
 esp::ExitCode lottery_ticket(const Options& given, Device (*make_device)(int threads)) {
@@ -122,8 +123,11 @@ esp::ExitCode lottery_ticket(const Options& given, Device (*make_device)(int thr
           if (!points.has("ticket", seed, found.round)) measure(device, "ticket", seed, found, trained, watch, Seconds::since(start));
           const std::string file = ticket_path(session, seed, found.round);
           save_ticket(device, found, file, recipe_of(o, images, seed));
-          if (o.structured && found.round == 0 && !points.has("structured", seed, 1))
-            train_and_measure(device, "structured", seed, structured_ticket(device, esp::Snapshot<Net>{*trained.snapshot, trained.snapshot_state}, half_plan(device, trained.net, images.one()), found.until));
+          if (o.structured && found.round == 0 && !points.has("structured", seed, 1)) {
+            const auto small = structured_ticket(device, esp::Snapshot<Net>{*trained.snapshot, trained.snapshot_state}, half_plan(device, trained.net, images.one()), found.until);
+            save_ticket(device, small, session.path(esp::str("tickets/seed-", seed, "-structured.safetensors")), recipe_of(o, images, seed));
+            train_and_measure(device, "structured", seed, small);
+          }
           compare(seed, found.round, file);
           watch.forget();
           start = Seconds::now();

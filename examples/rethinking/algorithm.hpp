@@ -30,7 +30,8 @@ inline const Program rethinking_program{
              "  rethinking --arch vgg16 --dry-run                      epochs of each baseline, by both counts of FLOPs\n"
              "  rethinking --arch resnet56 --variant b --data CIFAR_DIR\n",
     .archs = {"small-vgg", "vgg16", "resnet56", "resnet110"},
-    .variants = {"a", "b"}};
+    .variants = {"a", "b"},
+    .lacks = {"--plan", "--model", "--check"}};
 
 template <esp::Backend B>
 esp::ExitCode rethinking(B& device, const Options& given) {
@@ -41,7 +42,7 @@ esp::ExitCode rethinking(B& device, const Options& given) {
   const esp::Index epochs = o.epochs.value_or(o.quick ? 2 : o.arch == "small-vgg" ? 4 : 160);
   const esp::ScratchB same_compute{.seed = o.seed + 2, .budget = esp::ComputeBudget::rethinking_reference};
 
-  return with_architecture(device, o.arch, input, esp::Rng(o.seed), [&](auto large) {
+  return with_architecture(device, o, input, esp::Rng(o.seed), [&](auto large) {
     const auto prune = [&] { return esp::plan(device, large, input, paper_policy(o)); };
     if (o.dry_run) {
       const auto before = esp::cost<B>(large, input), after = esp::cost<B>(esp::shrink(device, large, prune()), input);
@@ -53,7 +54,11 @@ esp::ExitCode rethinking(B& device, const Options& given) {
       json["scratch_e_epochs"] = esp::ScratchE{}.epochs(epochs, before, after);
       json["scratch_b_epochs"] = same_compute.epochs(epochs, before, after);
       json["scratch_b_epochs_by_macs"] = esp::ScratchB{}.epochs(epochs, before, after);
-      std::cout << json.dump() << '\n';
+      esp::Table table{.title = esp::str(o.arch, ": epochs of each baseline for ", epochs, " of the dense network"), .columns = {{"baseline"}, {"epochs", esp::Align::right}}};
+      table.rows = {{"Scratch-E", esp::str(esp::ScratchE{}.epochs(epochs, before, after))}, {"Scratch-B, FLOPs as the reference code counts", esp::str(same_compute.epochs(epochs, before, after))},
+                    {"Scratch-B, multiply-adds", esp::str(esp::ScratchB{}.epochs(epochs, before, after))}};
+      if (o.json) std::cout << json.dump() << '\n';
+      else std::cout << to_text(table, 100, esp::standard_output(o.color).utf8);
       return esp::ExitCode::done;
     }
     Session session(o, "rethinking-" + o.arch, 4, configuration_json(o, images));
@@ -89,7 +94,7 @@ esp::ExitCode rethinking(B& device, const Options& given) {
     // 5. Scratch-B.
     compare(same_compute, recipe);
 
-    show(session, o, images, rows);
+    show(session, o, images, rows, layers_not_faster(device, large, small, input));
     return esp::ExitCode::done;
   });
 }

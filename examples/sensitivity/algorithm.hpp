@@ -32,7 +32,8 @@ inline const Program sensitivity_program{
              "  sensitivity --arch resnet56 --model resnet56.safetensors --data CIFAR_DIR --budget-macs 0.7\n"
              "  sensitivity --budget-params 0.3 --fine-tune-epochs 2     Fashion-MNIST, minutes\n",
     .archs = {"small-vgg", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "vgg16", "vgg11", "vgg13", "vgg19", "lenet300"},
-    .scans = true};
+    .scans = true,
+    .lacks = {"--fraction", "--plan"}};
 
 template <esp::Backend B>
 esp::ExitCode sensitivity(B& device, const Options& given) {
@@ -49,7 +50,7 @@ esp::ExitCode sensitivity(B& device, const Options& given) {
   const bool grey = o.arch == "small-vgg" || o.arch == "lenet300";
   const esp::Shape input = !o.dry_run ? images.one() : grey ? esp::Shape{1, 28, 28, 1} : esp::Shape{1, 32, 32, 3};
 
-  return with_architecture(device, o.arch, input, esp::Rng(o.seed), [&](auto net) {
+  return with_architecture(device, o, input, esp::Rng(o.seed), [&](auto net) {
     if (!o.model.empty()) esp::load_weights(device, net, o.model, input);
     if (o.dry_run) return show_grid(o, esp::sensitivity(device, net, input, policy, o.fractions, [](const auto&) { return 0.0; }));
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Everything a host compiler can read, and no backend: include the one you want beside it,
-// espalier/backend/eigen_cpu.hpp or espalier/backend/cuda.cuh.
+// What runs on any device: tensors, tape, ops, models, cost, pruning. Include a backend beside it, such as
+// espalier/backend/eigen_cpu.hpp; and by their own headers what not every program uses: data/, io/, report/,
+// train/loop.hpp and the optimisers, and the loops that train and prune (prune/iterative.hpp, prune/gradual.hpp).
 #pragma once
 
 #include <espalier/autograd/eval.hpp>

@@ -95,7 +95,7 @@ class Gradients {
 };
 
 /// What one application costs, exactly. The terms beyond multiply_adds serve the conventions of
-/// other tools (see report/cost.hpp).
+/// other tools (see nn/cost.hpp).
 struct OpCost {
   Index multiply_adds = 0;
   Index bias_adds = 0;      // elements that a bias is added to

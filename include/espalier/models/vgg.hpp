@@ -29,7 +29,7 @@ struct VggConfig {
   Index in = 3;
   Bias conv_bias = Bias::none;
   Init conv_init = Init::he_normal_fan_out;
-  Init gamma = Init::half;  // of the convolutions' batch norms and the head's
+  Init gamma = Init::half;  // of the convolutions' batch norms; the head's begins at 1, as in Li et al.'s code
   bool operator==(const VggConfig&) const = default;
 };
 
@@ -67,7 +67,7 @@ struct Vgg {
     const LinearOptions head{.bias = Bias::zeros, .init = Init::normal_1e_2};
     if (config.head == VggHead::hidden) {
       hidden = Linear<B>(b, width, config.hidden, head, stream);
-      hidden_norm = BatchNorm<B>(b, config.hidden, config.gamma);
+      hidden_norm = BatchNorm<B>(b, config.hidden, Init::ones);
       width = config.hidden;
     }
     classifier = Linear<B>(b, width, config.classes, head, stream);
