@@ -10,6 +10,8 @@
 /// Marks a call operator that both the host and a CUDA device may call.
 #if defined(__CUDACC__)
 #define ESPALIER_HD __host__ __device__
+#define ESPALIER_NVCC 1  // nvcc reads this, and cannot all of C++20
 #else
 #define ESPALIER_HD
+#define ESPALIER_NVCC 0
 #endif

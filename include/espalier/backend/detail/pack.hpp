@@ -10,6 +10,7 @@
 #include <espalier/backend/detail/simd.hpp>
 #include <espalier/backend/detail/tile.hpp>
 #include <espalier/backend/geometry.hpp>
+#include <espalier/config.hpp>
 
 namespace espalier::detail {
 
@@ -21,7 +22,7 @@ constexpr Index panel_width(Index n, Index j) { return std::min<Index>(tile_colu
 
 template <int offset, std::size_t... I>
 [[gnu::always_inline]] inline simd::Vec interleave(simd::Vec a, simd::Vec b, std::index_sequence<I...>) {
-#ifdef __CUDACC__  // nvcc cannot pass a pack to the builtin
+#if ESPALIER_NVCC  // nvcc cannot pass a pack to the builtin
   return simd::Vec{(I % 2 == 0 ? a : b)[I / 2 + offset]...};
 #else
   return __builtin_shufflevector(a, b, static_cast<int>(I % 2 * simd::lanes + I / 2 + offset)...);
