@@ -107,7 +107,9 @@ class Session {
     esp::detail::make_folder(folder_);
     const std::string path = folder_ + "/run.jsonl";
     const auto existing = o.force ? esp::Existing::replace : esp::Existing::refuse;
-    const bool resumes = o.resume && esp::data::detail::exists(path);
+    const bool exists = esp::data::detail::exists(path), resumes = o.resume && exists;
+    if (exists && !o.resume && !o.force)
+      throw esp::IoError(esp::str(folder_, ": found an earlier run, needed a folder without one; --resume goes on with it, --force replaces it, --out names another folder"));
     if (resumes) check_configuration(path, configuration);
     else if (o.force)  // what a later --resume would take for its own
       for (const char* left : {"checkpoints", "points", "tickets"}) std::filesystem::remove_all(folder_ + "/" + left);

@@ -12,7 +12,7 @@ def run(*command):
 
 for program in sys.argv[1:]:
     done = run(program, "--help")
-    assert done.returncode == 0 and program.rsplit("/", 1)[-1] in done.stdout and not done.stderr, (program, done)
+    assert done.returncode == 0 and done.stdout.startswith("Examples:\n  " + program.rsplit("/", 1)[-1]) and not done.stderr, (program, done)
     done = run(program, "--version")
     assert done.returncode == 0 and "espalier" in done.stdout, (program, done)
     done = run(program, "--jsn")
