@@ -97,7 +97,7 @@ inline esp::Table result_table(const Images& images, std::uint64_t seed, const s
   return table;
 }
 
-inline esp::Json result_json(const Images& images, const Options& o, const std::vector<Row>& rows, const std::vector<esp::NotFaster>& not_faster) {
+inline esp::Json result_json(const Images& images, const Options& o, const std::vector<Row>& rows, const std::vector<esp::NotFaster>& not_faster = {}) {
   esp::Json out = configuration_json(o, images);
   esp::Json list = esp::Json::array();
   for (const Row& row : rows) {
