@@ -82,10 +82,11 @@ std::optional<Options> parse(int argc, char** argv, const Program& program) {
     app.add_flag("--force", o.force, "replace an older run in --out");
     app.add_flag("--check", o.check, "exit with 4 if a claim does not hold");
   }
+  if (program.rounds || program.scans)
+    app.add_option("--seeds", o.seeds, "this many seeds, from --seed on, side by side")->check(CLI::Range(1L, 1000L));
   if (program.rounds) {
     app.add_option("--iterations", o.iterations, "optimiser steps of each training")->check(CLI::Range(1L, 100000000L));
     app.add_option("--rounds", o.rounds, "how often weights are removed")->check(CLI::Range(0L, 1000L));
-    app.add_option("--seeds", o.seeds, "this many seeds, from --seed on, side by side")->check(CLI::Range(1L, 1000L));
   }
   if (program.tickets) {
     app.add_option("--rewind", o.rewind, "rewind to this step; default: the protocol's")->check(CLI::Range(0L, 100000000L));

@@ -40,7 +40,7 @@ struct Program {
   bool rounds = false;                 // trains in rounds, several seeds side by side: --rounds, --iterations, --seeds
   bool tickets = false;                // takes --ticket, --rewind, --reinitialised, --structured
   bool sparsities = false;             // takes --sparsity
-  bool scans = false;                  // takes --fractions, --scan-images, --budget-macs, --budget-params
+  bool scans = false;                  // takes --seeds, --fractions, --scan-images, --budget-macs, --budget-params
   std::vector<std::string> lacks{};    // options of the groups above that this program has no use for
 };
 

@@ -5,6 +5,8 @@
 #include <charconv>
 #include <optional>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include <espalier/data/augment.hpp>
@@ -71,6 +73,13 @@ auto with_architecture(B& device, const Options& o, const esp::Shape& image, con
   if (arch == "small-vgg") config = small_vgg(image.channels());
   config.in = image.channels();
   return f(models::Vgg<B>(device, config, rng));
+}
+
+/// A network that with_architecture made, as the type that the same name gave before.
+template <esp::Module Net, esp::Module Made>
+Net as(Made made) {
+  if constexpr (std::is_same_v<Net, Made>) return made;
+  else throw esp::Error("the architecture changed its type; this is a defect, please report it");
 }
 
 /// What the paper removes from this architecture; half of every layer's filters where it says nothing.

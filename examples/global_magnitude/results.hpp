@@ -6,7 +6,6 @@
 #include <set>
 #include <sstream>
 #include <string>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -21,13 +20,6 @@
 #include "../common/result.hpp"
 
 namespace examples {
-
-/// A network that with_architecture made, as the type that the same name gave before.
-template <esp::Module Net, esp::Module Made>
-Net as(Made made) {
-  if constexpr (std::is_same_v<Net, Made>) return made;
-  else throw esp::Error("the architecture changed its type; this is a defect, please report it");
-}
 
 /// The weights that are not pruned: those of linear layers, unless there are no others (the paper prunes convolutions).
 template <esp::Module M>

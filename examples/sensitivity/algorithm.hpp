@@ -20,6 +20,7 @@
 #pragma once
 
 #include "results.hpp"
+#include "seeds.hpp"
 
 namespace examples {
 
@@ -30,14 +31,19 @@ inline const Program sensitivity_program{
              "  sensitivity --quick                                      train a small VGG on Fashion-MNIST, scan, prune to 70 % of its MACs: seconds\n"
              "  sensitivity --arch resnet56 --dry-run                    groups, fractions and their costs, no data needed\n"
              "  sensitivity --arch resnet56 --model resnet56.safetensors --data CIFAR_DIR --budget-macs 0.7\n"
+             "  sensitivity --seeds 3                                    three networks side by side, bands over seeds\n"
              "  sensitivity --budget-params 0.3 --fine-tune-epochs 2     Fashion-MNIST, minutes\n",
     .archs = {"small-vgg", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "vgg16", "vgg11", "vgg13", "vgg19", "lenet300"},
     .scans = true,
     .lacks = {"--fraction", "--plan"}};
 
-template <esp::Backend B>
-esp::ExitCode sensitivity(B& device, const Options& given) {
+template <class Device>
+esp::ExitCode sensitivity(const Options& given, Device (*make_device)(int threads)) {
+  using B = Device;
   Options o = given;
+  const bool several = o.seeds.value_or(1) > 1;
+  if (several && (!o.model.empty() || o.fine_tune_epochs.value_or(0) > 0 || o.dry_run))
+    throw esp::UsageError("--seeds trains networks of its own and does not fine-tune; leave out --model, --fine-tune-epochs and --dry-run, or give one seed");
   if (o.quick && !o.train_images) o.train_images = 2000;
   if (o.fractions.empty()) o.fractions = o.quick ? std::vector<double>{0.25, 0.5, 0.75} : std::vector<double>{0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9};
   const esp::Budget budget = o.budget_params ? esp::Budget{.parameters = o.budget_params} : esp::Budget{.multiply_adds = o.budget_macs.value_or(0.7)};
@@ -50,23 +56,30 @@ esp::ExitCode sensitivity(B& device, const Options& given) {
   const bool grey = o.arch == "small-vgg" || o.arch == "lenet300";
   const esp::Shape input = !o.dry_run ? images.one() : grey ? esp::Shape{1, 28, 28, 1} : esp::Shape{1, 32, 32, 3};
 
+  const bool cifar = images.color;
+  const Recipe recipe{.epochs = o.epochs.value_or(o.quick ? 2 : cifar ? 160 : 4), .batch = o.batch.value_or(64), .lr = o.lr.value_or(cifar ? 0.1 : 0.05), .augment = {.pad = cifar ? 4 : 0, .flip = cifar ? 0.5 : 0}};
+
+  // The scan chooses by one part of the test images, and what it chose is measured on the other.
+  esp::data::ImageSet scan_images;
+  if (!o.dry_run) {
+    const esp::Index seen = std::min<esp::Index>(o.scan_images.value_or(o.quick ? 500 : 1000), images.test.count - 1);
+    scan_images = esp::data::subset(images.test, 0, seen);
+    images.test = esp::data::subset(images.test, seen, o.quick ? std::min<esp::Index>(2000, images.test.count - seen) : images.test.count - seen);
+  }
+  if (several) return scan_seeds<B>(o, images, scan_images, policy, budget, recipe, make_device);
+
+  B device = make_device(o.threads);
   return with_architecture(device, o, input, esp::Rng(o.seed), [&](auto net) {
     if (!o.model.empty()) esp::load_weights(device, net, o.model, input);
     if (o.dry_run) return show_grid(o, esp::sensitivity(device, net, input, policy, o.fractions, [](const auto&) { return 0.0; }));
 
-    // The scan chooses by one part of the test images, and what it chose is measured on the other.
-    const esp::Index seen = std::min<esp::Index>(o.scan_images.value_or(o.quick ? 500 : 1000), images.test.count - 1);
-    const auto scan_images = esp::data::subset(images.test, 0, seen);
-    images.test = esp::data::subset(images.test, seen, o.quick ? std::min<esp::Index>(2000, images.test.count - seen) : images.test.count - seen);
     Session session(o, "sensitivity-" + o.arch, 1 + (trains ? 1 : 0) + (o.fine_tune_epochs.value_or(0) > 0 ? 2 : 0), configuration_json(o, images));
 
     // Input: a trained network.
-    const bool cifar = images.color;
-    const Recipe recipe{.epochs = o.epochs.value_or(o.quick ? 2 : cifar ? 160 : 4), .batch = o.batch.value_or(64), .lr = o.lr.value_or(cifar ? 0.1 : 0.05), .augment = {.pad = cifar ? 4 : 0, .flip = cifar ? 0.5 : 0}};
-    const Trained dense = trains ? session.train(device, net, "dense", images, recipe) : Trained{.stage = "dense", .test = esp::evaluate(device, net, images.test, images.normalise)};
+    const Trained dense = trains ? session.train(device, net, "dense", images, recipe) : Trained{.stage = "dense", .history = {}, .seconds = 0, .test = esp::evaluate(device, net, images.test, images.normalise)};
 
     // 1. One group at a time, one fraction at a time: prune, shrink, measure.
-    Scores scores(session.path("scores.txt"), esp::str(fingerprint(device, net), ' ', seen, " images of ", images.name, ", grid", to_words(o.fractions)), o.resume);
+    Scores scores(session.path("scores.txt"), esp::str(fingerprint(device, net), ' ', scan_images.count, " images of ", images.name, ", grid", to_words(o.fractions)), o.resume);
     const auto start = Seconds::now();
     const auto scan = esp::sensitivity(device, net, input, policy, o.fractions, [&](const auto& slim, const esp::SensitivityStep& step) {
       if (step.done == 0) session.progress().begin("scan", {.steps = step.total});
@@ -102,7 +115,7 @@ esp::ExitCode sensitivity(B& device, const Options& given) {
     };
     prune("all groups alike", control);
     prune("by sensitivity", plan);
-    return show_scan(session, o, images, scan, Outcome{budget, policy, plan, control, seen, scan_seconds, rows});
+    return show_scan(session, o, images, scan, Outcome{budget, policy, plan, control, scan_images.count, scan_seconds, rows});
   });
 }
 

@@ -7,7 +7,6 @@ int main(int argc, char** argv) {
   return espalier::run_main([&] {
     const auto options = examples::parse(argc, argv, examples::sensitivity_program);
     if (!options) return espalier::ExitCode::done;
-    espalier::EigenCpu device({.threads = options->threads});
-    return examples::sensitivity(device, *options);
+    return examples::sensitivity<espalier::EigenCpu>(*options, [](int threads) { return espalier::EigenCpu({.threads = threads}); });
   });
 }
