@@ -60,8 +60,11 @@ Workload inference(Device& device, Net net, const esp::Shape& input) {
 
 int main(int argc, char** argv) {
   int threads = 2;
-  for (int i = 1; i + 1 < argc; ++i)
-    if (std::string(argv[i]) == "--threads") threads = std::atoi(argv[i + 1]);
+  bool quick = false;
+  for (int i = 1; i < argc; ++i) {
+    if (std::string(argv[i]) == "--threads" && i + 1 < argc) threads = std::atoi(argv[i + 1]);
+    quick = quick || std::string(argv[i]) == "--quick";
+  }
   Device device({.threads = threads});
   const esp::Rng rng(1);
   const esp::Sgd sgd{.momentum = 0.9, .weight_decay = 1e-4};
@@ -81,5 +84,6 @@ int main(int argc, char** argv) {
     workloads["resnet56" + suffix]["fast"] = [&, batch] { return inference(device, resnet(), image.with(0, batch)); };
     workloads["lenet300100" + suffix]["fast"] = [&, batch] { return inference(device, lenet(), vector.with(0, batch)); };
   }
-  bench::serve(threads, workloads);
+  if (quick) bench::try_all(workloads);
+  else bench::serve(threads, workloads);
 }

@@ -99,3 +99,12 @@ TEST_CASE("VGG-16-A gets 243 epochs of Scratch-B for 160, by either count") {
   CHECK(ScratchB{}.epochs(160, large, small) == 243);
   CHECK(ScratchB{.budget = ComputeBudget::rethinking_reference}.epochs(160, large, small) == 243);
 }
+
+TEST_CASE("survivor policies print as they are written") {
+  CHECK(str(KeepWeights{}) == "KeepWeights{}");
+  CHECK(str(Reinitialise{7}) == "Reinitialise{.seed = 7}");
+  CHECK(str(FineTune{}) == "FineTune{.fine_tune_epochs = 40}");
+  CHECK(str(ScratchE{.seed = 2}) == "ScratchE{.seed = 2}");
+  CHECK(str(ScratchB{}) == "ScratchB{.seed = 0}");
+  CHECK(str(ScratchB{.seed = 3, .budget = ComputeBudget::rethinking_reference}) == "ScratchB{.seed = 3, .budget = ComputeBudget::rethinking_reference}");
+}

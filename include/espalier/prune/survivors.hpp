@@ -5,6 +5,7 @@
 
 #include <concepts>
 #include <cstdint>
+#include <ostream>
 #include <string>
 
 #include <espalier/nn/cost.hpp>
@@ -105,5 +106,18 @@ struct ScratchB {
 };
 
 static_assert(SurvivorPolicy<FineTune> && SurvivorPolicy<ScratchE> && SurvivorPolicy<ScratchB>);
+
+inline void append(std::string& out, const KeepWeights&) { out += "KeepWeights{}"; }
+inline void append(std::string& out, const Reinitialise& r) { out += str("Reinitialise{.seed = ", r.seed, "}"); }
+inline void append(std::string& out, const FineTune& f) { out += str("FineTune{.fine_tune_epochs = ", f.fine_tune_epochs, "}"); }
+inline void append(std::string& out, const ScratchE& s) { out += str("ScratchE{.seed = ", s.seed, "}"); }
+inline void append(std::string& out, const ScratchB& s) {
+  out += str("ScratchB{.seed = ", s.seed, s.budget == ComputeBudget::rethinking_reference ? ", .budget = ComputeBudget::rethinking_reference}" : "}");
+}
+inline std::ostream& operator<<(std::ostream& to, const KeepWeights& k) { return to << str(k); }
+inline std::ostream& operator<<(std::ostream& to, const Reinitialise& r) { return to << str(r); }
+inline std::ostream& operator<<(std::ostream& to, const FineTune& f) { return to << str(f); }
+inline std::ostream& operator<<(std::ostream& to, const ScratchE& s) { return to << str(s); }
+inline std::ostream& operator<<(std::ostream& to, const ScratchB& s) { return to << str(s); }
 
 }  // namespace espalier
