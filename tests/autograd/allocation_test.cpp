@@ -3,8 +3,6 @@
 // this program replaces to count.
 #include <doctest/doctest.h>
 
-#include <cstdlib>
-#include <new>
 #include <vector>
 
 #include <espalier/backend/eigen_cpu.hpp>
@@ -16,36 +14,7 @@
 #include <espalier/op/pool.hpp>
 #include <espalier/train/sgd.hpp>
 
-namespace {
-
-long news = 0;
-
-void* counted(std::size_t bytes, std::size_t alignment) noexcept {
-  ++news;
-  return std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
-}
-void* counted_or_throw(std::size_t bytes, std::size_t alignment) {
-  void* p = counted(bytes > 0 ? bytes : 1, alignment);
-  if (p == nullptr) throw std::bad_alloc();
-  return p;
-}
-
-}  // namespace
-
-[[gnu::noinline]] void* operator new(std::size_t n) { return counted_or_throw(n, 16); }
-[[gnu::noinline]] void* operator new[](std::size_t n) { return counted_or_throw(n, 16); }
-[[gnu::noinline]] void* operator new(std::size_t n, std::align_val_t a) { return counted_or_throw(n, static_cast<std::size_t>(a)); }
-[[gnu::noinline]] void* operator new[](std::size_t n, std::align_val_t a) { return counted_or_throw(n, static_cast<std::size_t>(a)); }
-[[gnu::noinline]] void* operator new(std::size_t n, const std::nothrow_t&) noexcept { return counted(n, 16); }
-[[gnu::noinline]] void* operator new(std::size_t n, std::align_val_t a, const std::nothrow_t&) noexcept { return counted(n, static_cast<std::size_t>(a)); }
-[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete[](void* p) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete[](void* p, std::size_t) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete[](void* p, std::align_val_t) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete[](void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
+#include <common/count_allocations.hpp>
 
 using namespace espalier;
 

@@ -46,3 +46,9 @@ TEST_CASE("EigenCpu's exact convolutions round no more than products do") {
     same_bits<conv_records>(exact, many);
   }
 }
+
+TEST_CASE("memory is 64-byte aligned, new and taken again") {
+  EigenCpu b;
+  for (int round = 0; round < 2; ++round)
+    for (Index n : {1, 5, 64, 1000, 100000}) CHECK(reinterpret_cast<std::uintptr_t>(b.allocate<float>(n).data()) % 64 == 0);
+}
