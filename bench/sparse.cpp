@@ -139,13 +139,13 @@ class Convolution {
   Device::PreparedConv prepared_;
 };
 
-using LeNet = esp::models::Mlp<Device>;
+using Mlp = esp::models::Mlp<Device>;
 constexpr const char* lenet_name = "lenet300100,batch60";
 const esp::Shape lenet_input{60, 784};
 
-/// LeNet-300-100 with this share of every layer's weights set to zero.
-LeNet thinned_lenet(Device& device, int percent) {
-  LeNet net(device, esp::models::lenet_300_100, esp::Rng(1));
+/// A net of these widths with this share of every layer's weights set to zero.
+Mlp thinned(Device& device, const std::vector<Index>& widths, int percent) {
+  Mlp net(device, widths, esp::Rng(1));
   esp::Rng dice(2);
   for (auto& layer : net.layers) {
     auto values = layer.weight.value.to_host(device);
@@ -177,9 +177,15 @@ int main(int argc, char** argv) {
         return bench::Iteration([layer, run] { ((*layer).*run)(); });
       };
     };
+    const auto infer = [&device](const esp::Shape& input, auto model) {
+      return bench::Iteration([model, x = std::make_shared<esp::Tensor<Device>>(esp::Tensor<Device>::full(device, input, 0.5f))] { (void)(*model)(*x); });
+    };
+    const auto compiled = [&device, infer](const std::vector<Index>& widths, const esp::Shape& input, int percent) {
+      return [&device, infer, widths, input, percent] { return infer(input, std::make_shared<esp::Compiled<Device, Mlp>>(esp::compile(device, thinned(device, widths, percent), input))); };
+    };
     for (const int percent : zeros_in_percent) {
       for (const Size& size : sizes)
-        workloads[name_of(size, percent)] = {{"dense", mode(size, percent, &Layer::dense)}, {"packed", mode(size, percent, &Layer::packed)},
+        workloads[name_of(size, percent)] = {{"compiled", compiled({size.inputs, size.outputs}, {size.rows, size.inputs}, percent)}, {"dense", mode(size, percent, &Layer::dense)}, {"packed", mode(size, percent, &Layer::packed)},
                                              {"panels", mode(size, percent, &Layer::panels)}, {"rows", mode(size, percent, &Layer::rows)}};
       const auto convolution = [&device](Index channels) {
         return [&device, channels] {
@@ -191,12 +197,9 @@ int main(int argc, char** argv) {
           {"dense", convolution(256)}, {"half", convolution(128)}, {"panels", mode(Convolution::windows, percent, &Layer::panels)}};
     }
     for (const int percent : zeros_in_percent) {
-      const auto infer = [&device](auto model) {
-        return bench::Iteration([model, x = std::make_shared<esp::Tensor<Device>>(esp::Tensor<Device>::full(device, lenet_input, 0.5f))] { (void)(*model)(*x); });
-      };
       workloads[esp::str(lenet_name, '@', percent)] = {
-          {"dense", [&device, percent, infer] { return infer(std::make_shared<esp::Frozen<Device, LeNet>>(device, thinned_lenet(device, percent))); }},
-          {"rows", [&device, percent, infer] { return infer(std::make_shared<esp::Compiled<Device, LeNet>>(esp::compile(device, thinned_lenet(device, percent), lenet_input))); }}};
+          {"dense", [&device, percent, infer] { return infer(lenet_input, std::make_shared<esp::Frozen<Device, Mlp>>(device, thinned(device, esp::models::lenet_300_100, percent))); }},
+          {"compiled", compiled(esp::models::lenet_300_100, lenet_input, percent)}};
     }
     bench::serve(arguments.threads, workloads);
     return 0;
@@ -225,8 +228,8 @@ int main(int argc, char** argv) {
   }
   const auto x = esp::Tensor<Device>::full(device, lenet_input, 0.5f);
   for (const int percent : percentages) {
-    const LeNet net = thinned_lenet(device, percent);
-    esp::Frozen<Device, LeNet> dense(device, net);
+    const Mlp net = thinned(device, esp::models::lenet_300_100, percent);
+    esp::Frozen<Device, Mlp> dense(device, net);
     auto compiled = esp::compile(device, net, lenet_input, {.runs = arguments.quick ? 1 : 11});
     suite.run(esp::str(lenet_name, ", ", percent, " % zeros, dense"), 0, [&] { (void)dense(x); });
     suite.run("  compiled", 0, [&] { (void)compiled(x); });

@@ -6,10 +6,11 @@ Each round gives every contestant a short slice; ratios are formed inside a roun
 dense time is that of whichever is fastest: our product, our product with weights packed
 beforehand, PyTorch's linear layer, or PyTorch's traced and optimised for inference.
 A ratio above 1 means that sparse is faster: `rows` is our sparse product as a model
-uses it, `panels` its kernel alone, between activations that lie in panels already. The
-last lines are a 3x3 convolution of ours against the sparse product of its windows, as if
-those lay in panels already, and (the second ratio) against a dense convolution with half
-the channels on both sides. LeNet-300-100 is a whole network, in `rows` compiled.
+uses it, `panels` its kernel alone, between activations that lie in panels already, and
+`compiled` what compile() made of the layer, sparse or not. The last lines are a 3x3
+convolution of ours against the sparse product of its windows, as if those lay in panels
+already, and (the second ratio) against a dense convolution with half the channels on both
+sides. LeNet-300-100 is a whole network.
 
 Examples:
   bench/pytorch/sparse.py                               all sizes from 50 % zeros on
@@ -28,7 +29,7 @@ from compare import ROOT, Contestant, race
 SIZES = ["768x3072x128", "768x3072x512", "300x784x60"]
 LENET = "lenet300100,batch60"
 PERCENT_ZERO = [10, 20, 30, 40, 50, 70, 80, 90, 95, 98]
-FEWER_WEIGHTS = ["panels", "rows", "half"]  # ours; PyTorch's own is "csr"
+FEWER_WEIGHTS = ["panels", "rows", "compiled", "half"]  # ours; PyTorch's own is "csr"
 
 
 def serve(threads):
@@ -122,7 +123,7 @@ def main():
               "slice_seconds": args.slice, "programs": [ours.name, peer.name], "workloads": {}}
     titles = ["dense", "packed", "PyTorch", "its CSR", "panels", "rows"]
     print(f"{'median ms':28}", *(f"{title:>9}" for title in titles),
-          "     best dense / panels     best dense / rows", sep="")
+          "     best dense / panels     best dense / rows       best dense / compiled", sep="")
     everything = [*peer.workloads, *(w for w in ours.workloads if w not in peer.workloads)]
     for workload in args.workload or [w for w in everything if int(w.split("@")[1]) >= 50]:
         sides = [side for side in (ours, peer) if workload in side.workloads]
