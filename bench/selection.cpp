@@ -10,7 +10,9 @@
 #include <map>
 #include <sstream>
 
+#include <espalier/models/vgg.hpp>
 #include <espalier/prune/detail/rank.hpp>
+#include <espalier/prune/unstructured.hpp>
 #include <espalier/tensor/rng.hpp>
 
 namespace {
@@ -147,5 +149,13 @@ int main(int argc, char** argv) {
   scores = normal;
   for (const Index place : esp::detail::sample_places(n)) std::fill_n(scores.begin() + place, esp::detail::sample_run, 9.0f);
   time("that mislead the sample");
+  // What a user calls: scores from the device, in the layout of files, selection, a new mask.
+  esp::EigenCpu device({.threads = arguments.threads});
+  const esp::models::Vgg<esp::EigenCpu> net(device, arguments.quick ? esp::models::VggConfig{.stages = {{32}, {32}}} : esp::models::vgg16, esp::Rng(1));
+  const esp::Mask whole = esp::Mask::ones(net);
+  Contest contest(normal_scores(whole.weights()), arguments.threads);
+  float result = 0;
+  suite.run(esp::str("VGG's ", label(whole.weights()), ", one read"), 0, [&] { result += contest.read(); });
+  suite.run("VGG, GlobalMagnitude{.sparsity = 0.8, .keep_at_least = 1}.next", 0, [&] { result += static_cast<float>(esp::GlobalMagnitude{.sparsity = 0.8, .keep_at_least = 1}.next(device, net, whole).survivors()); });
   suite.print(arguments.json);
 }

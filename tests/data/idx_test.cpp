@@ -74,7 +74,7 @@ TEST_CASE("images and labels must belong together") {
   CHECK_REFUSED(DataError, "but 3 labels", image_set(images, parsed(idx({0, 0, 8, 1}, {3}, 3)), 10));
   CHECK_REFUSED(DataError, "swapped", image_set(parsed(idx({0, 0, 8, 1}, {2}, 2)), images, 10));
   CHECK_REFUSED(DataError, "swapped", image_set(images, images, 10));
-  CHECK_REFUSED(DataError, "label 1: found 1, needed less than 1",
+  CHECK_REFUSED(DataError, "label 1, byte 9: found 1, needed less than 1",
                 image_set(images, parsed(idx({0, 0, 8, 1}, {2}, 2)), 1));
   CHECK_REFUSED(DataError, "no images",
                 image_set(parsed(idx({0, 0, 8, 3}, {0, 28, 28}, 0)), parsed(idx({0, 0, 8, 1}, {0}, 0)), 10));

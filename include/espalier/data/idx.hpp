@@ -108,7 +108,7 @@ inline ImageSet image_set(IdxArray images, const IdxArray& labels, int classes) 
   set.classes = classes;
   for (std::size_t i = 0; i < labels.values.size(); ++i) {
     if (labels.values[i] >= classes) {
-      throw DataError(str(labels.where, ": label ", i, ": found ", static_cast<int>(labels.values[i]),
+      throw DataError(str(labels.where, ": label ", i, ", byte ", 8 + i, ": found ", static_cast<int>(labels.values[i]),
                           ", needed less than ", classes, "; the file is damaged or of another data set"));
     }
   }
