@@ -73,7 +73,7 @@ TEST_CASE("parameters and buffers have the names of PyTorch's Sequential, in its
               "features.4.bias", "features.7.weight", "features.7.bias", "features.8.weight", "features.8.bias", "classifier.weight", "classifier.bias"});
 }
 
-TEST_CASE("convolutions start as N(0, 2 / (9 out)), linear layers as N(0, 0.01), batch norms at 0.5 and 0") {
+TEST_CASE("convolutions start as N(0, 2 / (9 out)), linear layers as N(0, 0.01), batch norms at 0.5 (the head's at 1) and 0") {
   R r;
   const Vgg<R> net(r, {.stages = {{32, 32}, {64}}, .hidden = 128}, Rng(5));
   for (const auto& name : parameter_names(net)) {
@@ -81,7 +81,7 @@ TEST_CASE("convolutions start as N(0, 2 / (9 out)), linear layers as N(0, 0.01),
     const HostTensor t = parameter(net, name);
     if (t.shape.rank() == 4) check_normal(t, std::sqrt(2.0 / static_cast<double>(9 * t.shape[0])));
     else if (t.shape.rank() == 2) check_normal(t, 0.01);
-    else check_constant(t, name.ends_with(".weight") ? 0.5F : 0.0F);
+    else check_constant(t, name == "classifier.1.weight" ? 1.0F : name.ends_with(".weight") ? 0.5F : 0.0F);
   }
   for (const auto& name : buffer_names(net)) check_constant(parameter(net, name), name.ends_with(".running_var") ? 1.0F : 0.0F);
 }
