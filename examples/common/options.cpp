@@ -66,6 +66,7 @@ std::optional<Options> parse(int argc, char** argv, const Program& program) {
   app.add_option("--data", o.data, "folder of MNIST, Fashion-MNIST (IDX) or CIFAR-10 (binary) files; default: Debian's dataset-fashion-mnist");
   app.add_option("--model", o.model, "safetensors file to start from");
   app.add_option("--threads", o.threads, "threads; 0 for as many as the machine has")->check(CLI::Range(0, 1024))->capture_default_str();
+  app.add_option("--test-images", o.test_images, "evaluate on the first so many test images; default: all, 2,000 with --quick")->check(CLI::Range(1L, 100000000L));
   app.add_option("--batch", o.batch, "images a batch")->check(CLI::Range(1L, 65536L));
   if (program.trains) {
     app.add_option("--out", o.out, "folder for models, logs and the report");

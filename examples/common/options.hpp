@@ -16,7 +16,7 @@ struct Options {
   std::string data, model, plan, out;
   std::uint64_t seed = 1;
   int threads = 0;
-  std::optional<long> epochs, fine_tune_epochs, batch, train_images;
+  std::optional<long> epochs, fine_tune_epochs, batch, train_images, test_images;
   std::optional<double> lr, fraction;
   std::optional<long> iterations, rounds, seeds, rewind, reinitialised;
   std::string ticket;

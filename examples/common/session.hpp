@@ -76,6 +76,7 @@ inline Images load_images(const Options& o, Parts parts = Parts::train_and_test)
   }
   images.train = std::move(sets.train);
   images.test = std::move(sets.test);
+  if (const auto tests = o.test_images ? o.test_images : o.quick ? std::optional<long>(2000) : std::nullopt; tests && *tests < images.test.count) images.test = data::subset(images.test, 0, *tests);
   if (o.train_images && *o.train_images < images.train.count) images.train = data::subset(images.train, 0, *o.train_images);
   return images;
 }

@@ -44,7 +44,7 @@ assert report.count("<svg") == 2 and "http://" not in report.replace("http://www
 
 # Another process reads the pruned network from its file, narrower tensors and all, and finds what was measured here.
 tuned = found["networks"][2]
-again = json.loads(run(evaluate, "--arch", "small-vgg", "--model", str(folder / "fine-tuned.safetensors"), "--json").stdout)
+again = json.loads(run(evaluate, "--arch", "small-vgg", "--model", str(folder / "fine-tuned.safetensors"), "--test-images", "2000", "--json").stdout)
 assert (again["accuracy"], again["params"], again["macs"]) == (tuned["accuracy"], tuned["params"], tuned["macs"]), (again, tuned)
 
 # A second run does not overwrite the first; one that goes on has the same settings; --force begins anew.
