@@ -39,8 +39,7 @@ double live_multiply_adds(const M& net, const esp::Shape& input, const esp::Mask
   double live = 0;
   for (const auto& layer : esp::cost<B>(net, input).layers) {
     const esp::MaskPart* part = mask.find(layer.name + ".weight");
-    const double density = part == nullptr ? 1 : static_cast<double>(part->survivors()) / static_cast<double>(part->weights());
-    live += density * static_cast<double>(layer.multiply_adds);
+    live += (part == nullptr ? 1 : part->density()) * static_cast<double>(layer.multiply_adds);
   }
   return live;
 }

@@ -62,7 +62,8 @@ esp::ExitCode sensitivity(const Options& given, Device (*make_device)(int thread
   // The scan chooses by one part of the test images, and what it chose is measured on the other.
   esp::data::ImageSet scan_images;
   if (!o.dry_run) {
-    const esp::Index seen = std::min<esp::Index>(o.scan_images.value_or(o.quick ? 500 : 1000), images.test.count - 1);
+    if (images.test.count < 2) throw esp::UsageError("sensitivity needs two test images at least: one part to scan by, one to measure on; raise --test-images");
+    const esp::Index seen = std::min<esp::Index>(o.scan_images.value_or(std::min<long>(o.quick ? 500 : 1000, images.test.count / 2)), images.test.count - 1);
     scan_images = esp::data::subset(images.test, 0, seen);
     images.test = esp::data::subset(images.test, seen, o.quick ? std::min<esp::Index>(2000, images.test.count - seen) : images.test.count - seen);
   }

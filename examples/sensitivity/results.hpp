@@ -78,6 +78,12 @@ inline double share_left(const esp::Plan& plan, const esp::Budget& budget) {
                            : static_cast<double>(plan.multiply_adds_after) / static_cast<double>(plan.multiply_adds_before);
 }
 
+/// --check: the plan meets the budget.
+inline void check_budget(const Options& o, const esp::Budget& budget, const esp::Plan& plan) {
+  const double spare = budget.share() - share_left(plan, budget);
+  if (o.check && !(spare >= 0 && spare <= budget.within)) throw esp::ClaimFailed("the budget is not met within 2 %");
+}
+
 inline std::string to_words(const std::vector<double>& values) {
   std::string text;
   for (const double v : values) text += esp::str(' ', v);
@@ -158,7 +164,7 @@ inline esp::ExitCode show_scan(Session& session, const Options& o, const Images&
   if (o.json) std::cout << json.dump() << '\n';
   else std::cout << to_text(table, 110, utf8) << '\n' << to_text(results, 110, utf8);
   session.progress().note(esp::str("report ", session.path("report.html"), "; plan.txt, sensitivity.csv and models beside it"));
-  if (o.check && !(found.budget.share() - left >= 0 && found.budget.share() - left <= found.budget.within)) throw esp::ClaimFailed("the budget is not met within 2 %");
+  check_budget(o, found.budget, found.plan);
   return esp::ExitCode::done;
 }
 

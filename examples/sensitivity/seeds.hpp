@@ -98,6 +98,7 @@ inline esp::ExitCode show_seeds(Session& session, const Options& o, const Images
   const bool utf8 = esp::standard_output(o.color).utf8;
   if (o.json) std::cout << json.dump() << '\n';
   else std::cout << to_text(table, 110, utf8) << '\n' << to_text(results, 110, utf8);
+  check_budget(o, budget, plan);
   return esp::ExitCode::done;
 }
 
@@ -110,7 +111,8 @@ esp::ExitCode scan_seeds(const Options& o, const Images& images, const esp::data
   return with_architecture(first_device, o, input, esp::Rng(o.seed), [&](auto of_first_seed) {
     using Net = decltype(of_first_seed);
     Session session(o, "sensitivity-" + o.arch, 1, configuration_json(o, images));
-    const auto file_of = [&](std::uint64_t seed) { return session.path(esp::str("seed-", seed, ".safetensors")); };
+    const auto file_of = [&](std::uint64_t seed) { return session.path(esp::str("checkpoints/seed-", seed, ".safetensors")); };  // --force takes that folder away
+    esp::detail::make_folder(session.path("checkpoints"));
     const double half = static_cast<double>(recipe.epochs) / 2;
     const auto options_for = [&](std::uint64_t seed) {
       return esp::TrainOptions<esp::Sgd, esp::MultiStep>{.epochs = recipe.epochs, .batch = recipe.batch, .optimizer = {.momentum = 0.9, .weight_decay = recipe.weight_decay},
