@@ -52,3 +52,23 @@ TEST_CASE("memory is 64-byte aligned, new and taken again") {
   for (int round = 0; round < 2; ++round)
     for (Index n : {1, 5, 64, 1000, 100000}) CHECK(reinterpret_cast<std::uintptr_t>(b.allocate<float>(n).data()) % 64 == 0);
 }
+
+TEST_CASE("results below the smallest normal float are zero on every thread, and kept on request; the caller's mode is its own") {
+  const auto product = [](EigenCpu& b, float x, float y) {
+    constexpr Index n = 200000;  // several blocks
+    const auto in = Tensor<EigenCpu>::from(b, {n}, std::vector<float>(n, x));
+    auto out = Tensor<EigenCpu>::zeros(b, {n});
+    b.each(n, [y](Index, float& to, const float& from) { to = from * y; }, out.data(), in.data());
+    return to_host(b, out, Layout::plain).values;
+  };
+  const volatile float tiny = 1e-20f;
+  const float expected = detail::can_flush_subnormals ? 0.0f : tiny * tiny;
+  for (const int threads : {1, 3}) {
+    EigenCpu flushes({.threads = threads}), keeps({.threads = threads, .subnormals = Subnormals::keep});
+    CHECK(product(flushes, 1e-20f, 1e-20f) == std::vector<float>(200000, expected));
+    CHECK(product(keeps, 1e-20f, 1e-20f) == std::vector<float>(200000, 1e-40f));
+    CHECK(product(flushes, 1e-40f, 1e20f) == std::vector<float>(200000, 1e-40f * 1e20f));  // a subnormal input is read as it is
+    CHECK(product(flushes, 2e-19f, 1e-19f) == std::vector<float>(200000, 2e-19f * 1e-19f));  // 2e-38: normal
+    CHECK(tiny * tiny > 0.0f);
+  }
+}

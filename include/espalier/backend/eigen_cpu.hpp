@@ -39,6 +39,7 @@ enum class ConvolutionMode { fast, exact };
 struct EigenCpuOptions {
   int threads = 0;  // 0: as many as the machine has
   ConvolutionMode convolution = ConvolutionMode::fast;
+  Subnormals subnormals = Subnormals::flush;
 };
 
 /// A Backend on the host's processor. Tensors and the backend belong to one thread at a time; several
@@ -60,7 +61,7 @@ class EigenCpu {
     if (options.threads < 0) throw BackendError(str("EigenCpu: .threads is ", options.threads, "; it is at least 1, or 0 for all of the machine's"));
     const int available = static_cast<int>(std::thread::hardware_concurrency());
     options_.threads = options.threads == 0 ? std::max(available, 1) : options.threads;
-    pool_ = std::make_unique<detail::ThreadPool>(options_.threads);
+    pool_ = std::make_unique<detail::ThreadPool>(options_.threads, options_.subnormals);
     scratch_ = std::make_unique<detail::Workspace>(options_.threads);
   }
   EigenCpu(EigenCpu&&) noexcept = default;

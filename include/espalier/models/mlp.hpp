@@ -36,9 +36,11 @@ struct Mlp {
   /// x [N, H, W, C] or [N, features] -> logits [N, classes].
   template <class Self, class Context>
   static auto forward(Self& self, Context& ctx, const typename Context::Value& x) {
-    auto h = x.shape().rank() == 4 ? ctx.apply(op::Flatten{}, x) : x;
-    for (std::size_t i = 0; i < self.layers.size(); ++i)
-      h = espalier::forward(ctx, self.layers[i], h, i + 1 < self.layers.size() ? Activation::relu : Activation::none);
+    const auto layer = [&](std::size_t i, const auto& in) {
+      return espalier::forward(ctx, self.layers[i], in, i + 1 < self.layers.size() ? Activation::relu : Activation::none);
+    };
+    auto h = x.shape().rank() == 4 ? layer(0, ctx.apply(op::Flatten{}, x)) : layer(0, x);
+    for (std::size_t i = 1; i < self.layers.size(); ++i) h = layer(i, h);
     return h;
   }
 };

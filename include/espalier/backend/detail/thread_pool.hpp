@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A fork-join pool. A region is cut into blocks by its caller; threads take blocks as they become
-// free. Which thread runs a block must not matter to the result, so results do not depend on the
-// number of threads.
+// A fork-join pool. A region is cut into blocks by its caller. Each thread begins with its own share of them, the
+// same in every region of as many blocks, so that what it wrote last time is still in its cache; then it takes
+// what others have left. Which thread runs a block must not matter to the result, so results do not depend on
+// the number of threads.
 #pragma once
 
 #include <algorithm>
@@ -14,15 +15,17 @@
 #include <utility>
 #include <vector>
 
+#include <espalier/backend/detail/subnormals.hpp>
 #include <espalier/backend/geometry.hpp>
 
 namespace espalier::detail {
 
 /// `threads() - 1` workers and the caller. One region at a time; a region started inside another
-/// one runs inline on the thread that started it.
+/// one runs inline on the thread that started it. Blocks treat subnormals as asked for, on every thread.
 class ThreadPool {
  public:
-  explicit ThreadPool(int threads) : threads_(std::clamp(threads, 1, max_threads)) {
+  explicit ThreadPool(int threads, Subnormals subnormals = Subnormals::keep) : threads_(std::clamp(threads, 1, max_threads)), subnormals_(subnormals) {
+    shares_ = std::make_unique<Share[]>(static_cast<std::size_t>(threads_));
     workers_.reserve(static_cast<std::size_t>(threads_ - 1));
     ids_.resize(static_cast<std::size_t>(threads_ - 1));
     try {
@@ -49,14 +52,18 @@ class ThreadPool {
     if (blocks <= 0) return;
     if (threads_ == 1 || blocks == 1 || inside_.load(std::memory_order_relaxed)) {
       const int worker = this_worker();
+      const SubnormalScope scope(subnormals_);
       for (Index block = 0; block < blocks; ++block) f(block, worker);
       return;
     }
     using Body = std::remove_reference_t<F>;
     body_ = const_cast<void*>(static_cast<const void*>(std::addressof(f)));
     call_ = [](void* body, Index block, int worker) { (*static_cast<Body*>(body))(block, worker); };
-    blocks_ = blocks;
-    next_.store(0, std::memory_order_relaxed);
+    for (int i = 0; i < threads_; ++i) {
+      Share& share = shares_[static_cast<std::size_t>(i)];
+      share.next.store(blocks * i / threads_, std::memory_order_relaxed);
+      share.end = blocks * (i + 1) / threads_;
+    }
     inside_.store(true, std::memory_order_relaxed);
     const std::uint32_t closed = state_.load(std::memory_order_relaxed);
     state_.store((closed & epoch_mask) + epoch_step + open_bit, std::memory_order_seq_cst);
@@ -79,6 +86,12 @@ class ThreadPool {
   static constexpr int max_threads = 1024;
   static constexpr std::uint32_t active_mask = 0x7fff, open_bit = 0x8000, epoch_mask = 0xffff0000u, epoch_step = 0x10000;
 
+  // The blocks that a worker begins with: those from `next` on are still to do.
+  struct alignas(64) Share {
+    std::atomic<Index> next = 0;
+    Index end = 0;
+  };
+
   static void relax() {
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();
@@ -96,11 +109,17 @@ class ThreadPool {
   }
 
   void work(int worker) {
+    const SubnormalScope scope(subnormals_);
     try {
-      const Index blocks = blocks_;
-      for (Index block; (block = next_.fetch_add(1, std::memory_order_relaxed)) < blocks;) call_(body_, block, worker);
+      for (int i = 0; i < threads_; ++i) {
+        Share& share = shares_[static_cast<std::size_t>((worker + i) % threads_)];
+        for (Index block; (block = share.next.fetch_add(1, std::memory_order_relaxed)) < share.end;) call_(body_, block, worker);
+      }
     } catch (...) {
-      next_.store(blocks_, std::memory_order_relaxed);
+      for (int i = 0; i < threads_; ++i) {
+        Share& share = shares_[static_cast<std::size_t>(i)];
+        share.next.store(share.end, std::memory_order_relaxed);
+      }
       if (!failed_.exchange(true, std::memory_order_relaxed)) failure_ = std::current_exception();
     }
   }
@@ -137,15 +156,15 @@ class ThreadPool {
   static constexpr int spin_limit = 1500;  // some 20 microseconds
 
   int threads_;
+  Subnormals subnormals_;
   std::vector<std::thread> workers_;
   std::vector<std::thread::id> ids_;
   void* body_ = nullptr;
   void (*call_)(void*, Index, int) = nullptr;
-  Index blocks_ = 0;
+  std::unique_ptr<Share[]> shares_;  // by worker
   std::exception_ptr failure_;
   std::atomic<bool> failed_ = false, inside_ = false, stopping_ = false;
   alignas(64) std::atomic<std::uint32_t> state_ = 0;
-  alignas(64) std::atomic<Index> next_ = 0;
 };
 
 }  // namespace espalier::detail
