@@ -36,6 +36,9 @@ struct GemmBlocks {
     block_columns = round_up(ceil_div(s.n, column_blocks), tile_columns);
     const Index blocks = ceil_div(s.m, block_rows) * ceil_div(s.n, block_columns);
     if (blocks < wanted && s.k >= 1024) splits = std::min(ceil_div(wanted, blocks), s.k / 512);
+    // Of few rows, B is what costs. A thread that takes a range of its rows finds them in its cache: their gradients
+    // and updates are cut that way too.
+    if (s.k >= 512 && 12 * s.m <= s.k && affordable >= 64) splits = std::max<Index>(splits, 4);
     k_step = std::max<Index>(1, Pieces::at_most(ceil_div(s.k, splits), 384).size(0));
   }
 };
@@ -148,8 +151,8 @@ inline void gemm_with_b(ThreadPool& pool, Workspace& ws, const GemmShape& s, con
   const Pieces sums{s.k, cut.splits};
   float* partial = cut.splits > 1 ? ws.shared<float>(1, cut.splits * s.m * s.n) : nullptr;
   pool.run(row_blocks * column_blocks * cut.splits, [&](Index block, int worker) {
-    const Index split = block % cut.splits, j0 = block / cut.splits % column_blocks * cut.block_columns;
-    const Index i0 = block / cut.splits / column_blocks * cut.block_rows;
+    const Index split = block / (row_blocks * column_blocks), j0 = block % column_blocks * cut.block_columns;
+    const Index i0 = block / column_blocks % row_blocks * cut.block_rows;
     const Index rows = std::min(cut.block_rows, s.m - i0), columns = std::min(cut.block_columns, s.n - j0);
     if (partial != nullptr)
       gemm_block(ws, worker, s, a, b, partial + split * s.m * s.n, s.n, i0, rows, j0, columns, sums.begin(split),
