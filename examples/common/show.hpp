@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Architectures by the names of the command line, and results as JSON.
+// What files of weights say of their making, the policy that a paper has for an architecture, and costs as JSON.
 #pragma once
 
 #include <charconv>
 #include <optional>
 #include <string>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -17,6 +16,7 @@
 #include <espalier/prune/papers.hpp>
 #include <espalier/report/exit_codes.hpp>
 
+#include "any_net.hpp"
 #include "options.hpp"
 
 namespace examples {
@@ -51,35 +51,6 @@ inline std::optional<esp::data::Normalise> normalisation_of(const esp::Safetenso
 inline std::string read_text(const std::string& path) {
   const auto bytes = esp::read_file(path);
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
-/// A VGG for 28x28 images that trains in a minute: six convolutions in three stages, batch norm.
-inline esp::models::VggConfig small_vgg(esp::Index in) {
-  return {.stages = {{32, 32}, {64, 64}, {128, 128}}, .head = esp::models::VggHead::linear, .in = in, .gamma = esp::Init::ones};
-}
-
-/// f(a freshly initialised network of the architecture that --arch names, for images of this shape).
-template <esp::Backend B, class F>
-auto with_architecture(B& device, const Options& o, const esp::Shape& image, const esp::Rng& rng, F f) {
-  namespace models = esp::models;
-  const std::string& arch = o.arch;
-  if (arch.starts_with("resnet")) {
-    models::ResNetConfig config{.depth = std::stoi(arch.substr(6)), .in = image.channels()};
-    if (o.shortcut == "pad-after") config.shortcut = models::ShortcutA::pad_after;
-    return f(models::ResNetCifar<B>(device, config, rng));
-  }
-  if (arch == "lenet300") return f(models::Mlp<B>(device, {image.count(), 300, 100, 10}, rng));
-  models::VggConfig config = arch == "vgg11" ? models::vgg11 : arch == "vgg13" ? models::vgg13 : arch == "vgg19" ? models::vgg19 : models::vgg16;
-  if (arch == "small-vgg") config = small_vgg(image.channels());
-  config.in = image.channels();
-  return f(models::Vgg<B>(device, config, rng));
-}
-
-/// A network that with_architecture made, as the type that the same name gave before.
-template <esp::Module Net, esp::Module Made>
-Net as(Made made) {
-  if constexpr (std::is_same_v<Net, Made>) return made;
-  else throw esp::Error("the architecture changed its type; this is a defect, please report it");
 }
 
 /// What the paper removes from this architecture; half of every layer's filters where it says nothing.

@@ -32,36 +32,35 @@ esp::ExitCode evaluate(B& device, const Options& o) {
   Images images = load_images(o, Parts::test);
   if (const auto own = normalisation_of(esp::SafetensorsFile::read(o.model), images.test.c)) images.normalise = *own;
 
-  return with_architecture(device, o, images.one(), esp::Rng(0), [&](auto net) {
-    esp::load_weights(device, net, o.model, images.one());
-    const auto result = esp::evaluate(device, net, images.test, images.normalise, o.batch.value_or(128));
-    const auto cost = esp::cost<B>(net, images.one());
-    const auto one = esp::latency(device, net, images.one()), many = esp::latency(device, net, images.one().with(0, 32), {.runs = 20});
-    if (o.json) {
-      esp::Json out = esp::Json::object();
-      out["arch"] = o.arch;
-      out["data"] = images.name;
-      out["images"] = result.count;
-      out["accuracy"] = result.accuracy;
-      out["loss"] = result.loss;
-      out["params"] = cost.parameters;
-      out["macs"] = cost.multiply_adds;
-      out["latency_batch1_seconds"] = one.median;
-      out["latency_batch32_seconds"] = many.median;
-      out["latency_batch1_p95_seconds"] = one.p95;
-      out["latency_batch32_p95_seconds"] = many.p95;
-      out["latency_threads"] = device.options().threads;
-      std::cout << out.dump() << '\n';
-    } else {
-      esp::Table table{.title = esp::str(o.arch, " on ", images.name, " test, ", esp::format_count(result.count), " images from ", images.source), .columns = {}, .rows = {}, .notes = {}};
-      table.notes = {esp::str("Latency: median of repeated inference, ", device.options().threads, device.options().threads == 1 ? " thread" : " threads", "; 95 % of the calls within ", esp::format_seconds(one.p95), " and ",
-                              esp::format_seconds(many.p95), ". MACs: 1 per multiply-add, one image.")};
-      table.columns = {{"accuracy", esp::Align::right}, {"loss", esp::Align::right}, {"params", esp::Align::right}, {"MACs", esp::Align::right}, {"batch 1", esp::Align::right}, {"batch 32", esp::Align::right}};
-      table.rows = {{esp::Cell::percent(result.accuracy, 2), esp::Cell::fixed(result.loss, 4), esp::Cell::count(cost.parameters), esp::Cell::count(cost.multiply_adds), esp::Cell::seconds(one.median), esp::Cell::seconds(many.median)}};
-      std::cout << to_text(table, 100);
-    }
-    return esp::ExitCode::done;
-  });
+  auto net = make_net(device, o, images.one(), esp::Rng(0));
+  esp::load_weights(device, net, o.model, images.one());
+  const auto result = esp::evaluate(device, net, images.test, images.normalise, o.batch.value_or(128));
+  const auto cost = esp::cost<B>(net, images.one());
+  const auto one = esp::latency(device, net, images.one()), many = esp::latency(device, net, images.one().with(0, 32), {.runs = 20});
+  if (o.json) {
+    esp::Json out = esp::Json::object();
+    out["arch"] = o.arch;
+    out["data"] = images.name;
+    out["images"] = result.count;
+    out["accuracy"] = result.accuracy;
+    out["loss"] = result.loss;
+    out["params"] = cost.parameters;
+    out["macs"] = cost.multiply_adds;
+    out["latency_batch1_seconds"] = one.median;
+    out["latency_batch32_seconds"] = many.median;
+    out["latency_batch1_p95_seconds"] = one.p95;
+    out["latency_batch32_p95_seconds"] = many.p95;
+    out["latency_threads"] = device.options().threads;
+    std::cout << out.dump() << '\n';
+  } else {
+    esp::Table table{.title = esp::str(o.arch, " on ", images.name, " test, ", esp::format_count(result.count), " images from ", images.source), .columns = {}, .rows = {}, .notes = {}};
+    table.notes = {esp::str("Latency: median of repeated inference, ", device.options().threads, device.options().threads == 1 ? " thread" : " threads", "; 95 % of the calls within ", esp::format_seconds(one.p95), " and ",
+                            esp::format_seconds(many.p95), ". MACs: 1 per multiply-add, one image.")};
+    table.columns = {{"accuracy", esp::Align::right}, {"loss", esp::Align::right}, {"params", esp::Align::right}, {"MACs", esp::Align::right}, {"batch 1", esp::Align::right}, {"batch 32", esp::Align::right}};
+    table.rows = {{esp::Cell::percent(result.accuracy, 2), esp::Cell::fixed(result.loss, 4), esp::Cell::count(cost.parameters), esp::Cell::count(cost.multiply_adds), esp::Cell::seconds(one.median), esp::Cell::seconds(many.median)}};
+    std::cout << to_text(table, 100);
+  }
+  return esp::ExitCode::done;
 }
 
 }  // namespace examples

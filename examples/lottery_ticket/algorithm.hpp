@@ -49,8 +49,8 @@ esp::ExitCode lottery_ticket(const Options& given, Device (*make_device)(int thr
   using B = Device;
   Options o = given;
   if (!o.ticket.empty()) adopt_recipe(o);  // a ticket's file says how it was trained
-  return with_protocol<B>(o.arch, [&](Protocol protocol, const auto& optimizer, const auto& schedule, const auto& decide, const auto& make_net) {
-    if (o.dry_run) return print_ladder<B>(o, protocol, decide, make_net, make_device(1));
+  return with_protocol(o.arch, [&](Protocol protocol, const auto& optimizer, const auto& schedule, const auto& decide) {
+    if (o.dry_run) return print_ladder<B>(o, protocol, decide, make_device(1));
     protocol.iterations = o.iterations.value_or(o.quick ? 300 : protocol.iterations);
     protocol.batch = o.batch.value_or(protocol.batch);
     if (o.rewind) protocol.rewind = esp::iterations(static_cast<double>(*o.rewind));
@@ -67,12 +67,12 @@ esp::ExitCode lottery_ticket(const Options& given, Device (*make_device)(int thr
     };
     Session session(o, "lottery_ticket-" + o.arch, 1, configuration_json(o, images, protocol, rounds));
     Points points(session, o.resume);
-    using Net = decltype(make_net(std::declval<B&>(), images.one(), esp::Rng(0)));
+    using Net = AnyNet<B>;
 
     // Trains one ticket and measures it.
     const esp::Index weights = [&] {
       B device = make_device(1);
-      return esp::Mask::ones(make_net(device, images.one(), esp::Rng(0))).weights();
+      return esp::Mask::ones(make_net(device, o, images.one(), esp::Rng(0))).weights();
     }();
     const auto measure = [&](B& device, const std::string& kind, std::uint64_t seed, const esp::Ticket<Net>& ticket, const auto& trained, const EarlyStop<B, Net>& watch, double seconds) {
       points.add({.kind = kind, .seed = seed, .round = ticket.round, .survivors = ticket.mask.survivors(), .weights = weights, .iterations = ticket.until, .early_stop = watch.at,
@@ -89,7 +89,7 @@ esp::ExitCode lottery_ticket(const Options& given, Device (*make_device)(int thr
 
     if (!o.ticket.empty()) {
       B device = make_device(o.threads);
-      const auto loaded = load_ticket(device, make_net(device, images.one(), esp::Rng(o.seed)), o.ticket);
+      const auto loaded = load_ticket(device, make_net(device, o, images.one(), esp::Rng(o.seed)), o.ticket);
       const auto trained = train_and_measure(device, "ticket", o.seed, loaded.ticket);
       session.save(device, trained.net, "trained.safetensors", metadata_for(o, images));
       return show_points(session, o, images, points.all());
@@ -103,14 +103,14 @@ esp::ExitCode lottery_ticket(const Options& given, Device (*make_device)(int thr
       for (const auto& [kind, control] : controls<B, Net>(o, seed))
         if (!points.has(kind, seed, round))
           jobs.add([&, kind = kind, control = control, file, seed](B& device) {
-            const auto loaded = load_ticket(device, make_net(device, images.one(), esp::Rng(seed)), file);
+            const auto loaded = load_ticket(device, make_net(device, o, images.one(), esp::Rng(seed)), file);
             train_and_measure(device, kind, seed, control(device, loaded.ticket));
           });
     };
     for (const auto& entry : parts)
       jobs.add([&, seed = entry.first](B& device) {
         // 1. Randomly initialise a network; its ticket holds every weight. After a stop, go on with the last ticket found.
-        const Net net = make_net(device, images.one(), esp::Rng(seed).split("weights"));
+        const Net net = make_net(device, o, images.one(), esp::Rng(seed).split("weights"));
         auto ticket = whole_ticket(device, net, parts.at(seed).train, options_for(seed), protocol.iterations);
         if (const auto last = last_ticket(session, seed); o.resume && !last.empty()) ticket = load_ticket(device, net, last).ticket;
         for (esp::Index round = 0; round < ticket.round; ++round) compare(seed, round, ticket_path(session, seed, round));

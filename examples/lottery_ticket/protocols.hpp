@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The experiments of Frankle & Carbin 2019 (figure 2) by the names of --arch: network, data, optimiser, iterations,
+// The experiments of Frankle & Carbin 2019 (figure 2) by the names of --arch: data, optimiser, iterations,
 // and how much each layer loses in a round. And a ResNet-20 that needs late rewinding (Frankle et al. 2020).
 #pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
 
 #include <espalier/prune/iterative.hpp>
 #include <espalier/prune/unstructured.hpp>
@@ -22,33 +26,21 @@ struct Protocol {
   esp::data::Augment augment{};
 };
 
-/// f(protocol, optimiser, schedule, decision, make_net) for the architecture; make_net(device, image, rng).
-template <esp::Backend B, class F>
+/// f(protocol, optimiser, schedule, decision) for the architecture.
+template <class F>
 auto with_protocol(const std::string& arch, F f) {
-  namespace models = esp::models;
-  const auto conv = [&](const models::ConvNetConfig& config, esp::Index iterations, double lr, double conv_rate) {
-    const auto make = [config](B& b, const esp::Shape& image, const esp::Rng& rng) {
-      models::ConvNetConfig c = config;
-      c.image = image[1];
-      c.in = image.channels();
-      return models::ConvNet<B>(b, c, rng);
-    };
-    const esp::LayerMagnitude decide{.remove = 0.2, .layers = {{"conv*", conv_rate}, {"fc3", 0.1}}};
-    return f(Protocol{.iterations = iterations}, esp::Adam{}, esp::Constant{.value = lr}, decide, make);
-  };
-  if (arch == "conv-2") return conv(models::conv_2, 20'000, 2e-4, 0.1);
-  if (arch == "conv-4") return conv(models::conv_4, 25'000, 3e-4, 0.1);
-  if (arch == "conv-6") return conv(models::conv_6, 30'000, 3e-4, 0.15);
   if (arch == "resnet20") {
-    const auto make = [](B& b, const esp::Shape& image, const esp::Rng& rng) {
-      return models::ResNetCifar<B>(b, {.depth = 20, .in = image.channels()}, rng);
-    };
     const Protocol protocol{.iterations = 30'000, .batch = 128, .every = 500, .rewind = esp::iterations(2'000), .augment = {.pad = 4, .flip = 0.5}};
     const esp::MultiStep schedule{.from = 0.1, .at = {esp::iterations(20'000), esp::iterations(25'000)}};
-    return f(protocol, esp::Sgd{.momentum = 0.9, .weight_decay = 1e-4}, schedule, esp::GlobalMagnitude{.remove = 0.2, .ignore = {"linear"}}, make);
+    return f(protocol, esp::Sgd{.momentum = 0.9, .weight_decay = 1e-4}, schedule, esp::GlobalMagnitude{.remove = 0.2, .ignore = {"linear"}});
   }
-  const auto lenet = [](B& b, const esp::Shape& image, const esp::Rng& rng) { return models::Mlp<B>(b, {image.count(), 300, 100, 10}, rng); };
-  return f(Protocol{}, esp::Adam{}, esp::Constant{.value = 1.2e-3}, esp::LayerMagnitude{.remove = 0.2, .layers = {{"fc3", 0.1}}}, lenet);
+  const auto adam = [&](esp::Index iterations, double lr, std::vector<std::pair<std::string, double>> layers) {
+    return f(Protocol{.iterations = iterations}, esp::Adam{}, esp::Constant{.value = lr}, esp::LayerMagnitude{.remove = 0.2, .layers = std::move(layers)});
+  };
+  if (arch == "conv-2") return adam(20'000, 2e-4, {{"conv*", 0.1}, {"fc3", 0.1}});
+  if (arch == "conv-4") return adam(25'000, 3e-4, {{"conv*", 0.1}, {"fc3", 0.1}});
+  if (arch == "conv-6") return adam(30'000, 3e-4, {{"conv*", 0.15}, {"fc3", 0.1}});
+  return adam(50'000, 1.2e-3, {{"fc3", 0.1}});
 }
 
 }  // namespace examples

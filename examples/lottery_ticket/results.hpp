@@ -111,11 +111,11 @@ inline std::vector<esp::PoolSize> one_pool(const std::vector<esp::PoolSize>& poo
 }
 
 /// The survivors of every round, by the policy's count and by those of the papers' codes; no data, no training.
-template <esp::Backend B, class Decide, class MakeNet>
-esp::ExitCode print_ladder(const Options& o, const Protocol& protocol, const Decide& decide, const MakeNet& make_net, B device) {
+template <esp::Backend B, class Decide>
+esp::ExitCode print_ladder(const Options& o, const Protocol& protocol, const Decide& decide, B device) {
   const bool grey = o.arch == "lenet-300-100";
   const esp::Shape image = grey ? esp::Shape{1, 28, 28, 1} : esp::Shape{1, 32, 32, 3};
-  const auto net = make_net(device, image, esp::Rng(o.seed));
+  const auto net = make_net(device, o, image, esp::Rng(o.seed));
   const esp::Mask whole = esp::Mask::ones(net);
   const esp::Index rounds = o.rounds.value_or(20);
   std::ostringstream policy;

@@ -42,61 +42,60 @@ esp::ExitCode rethinking(B& device, const Options& given) {
   const esp::Index epochs = o.epochs.value_or(o.quick ? 2 : o.arch == "small-vgg" ? 4 : 160);
   const esp::ScratchB same_compute{.seed = o.seed + 2, .budget = esp::ComputeBudget::rethinking_reference};
 
-  return with_architecture(device, o, input, esp::Rng(o.seed), [&](auto large) {
-    const auto prune = [&] { return esp::plan(device, large, input, paper_policy(o)); };
-    if (o.dry_run) {
-      const auto before = esp::cost<B>(large, input), after = esp::cost<B>(esp::shrink(device, large, prune()), input);
-      esp::Json json = esp::Json::object();
-      json["arch"] = o.arch;
-      json["dense"] = cost_json(before);
-      json["pruned"] = cost_json(after);
-      json["epochs"] = epochs;
-      json["scratch_e_epochs"] = esp::ScratchE{}.epochs(epochs, before, after);
-      json["scratch_b_epochs"] = same_compute.epochs(epochs, before, after);
-      json["scratch_b_epochs_by_macs"] = esp::ScratchB{}.epochs(epochs, before, after);
-      esp::Table table{.title = esp::str(o.arch, ": epochs of each baseline for ", epochs, " of the dense network"), .columns = {{"baseline"}, {"epochs", esp::Align::right}}};
-      table.rows = {{"Scratch-E", esp::str(esp::ScratchE{}.epochs(epochs, before, after))}, {"Scratch-B, FLOPs as the reference code counts", esp::str(same_compute.epochs(epochs, before, after))},
-                    {"Scratch-B, multiply-adds", esp::str(esp::ScratchB{}.epochs(epochs, before, after))}};
-      if (o.json) std::cout << json.dump() << '\n';
-      else std::cout << to_text(table, 100, esp::standard_output(o.color).utf8);
-      return esp::ExitCode::done;
-    }
-    Session session(o, "rethinking-" + o.arch, 4, configuration_json(o, images));
-    const bool cifar = images.color;
-    const Recipe recipe{.epochs = epochs, .batch = o.batch.value_or(64), .lr = o.lr.value_or(cifar ? 0.1 : 0.05), .augment = {.pad = cifar ? 4 : 0, .flip = cifar ? 0.5 : 0}};
-
-    // 1. Train a large network.
-    const Trained trained = session.train(device, large, "dense", images, recipe);
-    const auto large_cost = esp::cost<B>(large, input);
-
-    // 2. Prune it to a small architecture.
-    const esp::Plan plan = prune();
-    esp::write_file_atomically(session.path("plan.txt"), to_text(plan));
-    const auto small = esp::shrink(device, large, plan);
-    const auto small_cost = esp::cost<B>(small, input);
-
-    std::vector<Row> rows{{"dense", large_cost, session.save(device, large, "dense.safetensors", metadata_for(o, images)), trained.test.accuracy, trained.seconds, measured(device, large, input)}};
-    const auto compare = [&](const auto& survivors, Recipe with) {
-      auto net = small;
-      survivors.start(device, net);
-      with.epochs = survivors.epochs(epochs, large_cost, small_cost);
-      const Trained result = session.train(device, net, survivors.name, images, with);
-      rows.push_back({esp::str(survivors.name, ", ", with.epochs, " epochs"), small_cost, session.save(device, net, Session::file_name(survivors.name) + ".safetensors", metadata_for(o, images)),
-                      result.test.accuracy, result.seconds, measured(device, net, input)});
-    };
-    // 3. Fine-tune the small network from the inherited weights, at the last learning rate.
-    Recipe gentle = recipe;
-    gentle.lr = recipe.lr / 100;
-    gentle.constant_lr = true;
-    compare(esp::FineTune{.fine_tune_epochs = o.fine_tune_epochs.value_or(std::max<esp::Index>(epochs / 4, 1))}, gentle);
-    // 4. Scratch-E.
-    compare(esp::ScratchE{.seed = o.seed + 1}, recipe);
-    // 5. Scratch-B.
-    compare(same_compute, recipe);
-
-    show(session, o, images, rows, layers_not_faster(device, large, small, input));
+  auto large = make_net(device, o, input, esp::Rng(o.seed));
+  const auto prune = [&] { return esp::plan(device, large, input, paper_policy(o)); };
+  if (o.dry_run) {
+    const auto before = esp::cost<B>(large, input), after = esp::cost<B>(esp::shrink(device, large, prune()), input);
+    esp::Json json = esp::Json::object();
+    json["arch"] = o.arch;
+    json["dense"] = cost_json(before);
+    json["pruned"] = cost_json(after);
+    json["epochs"] = epochs;
+    json["scratch_e_epochs"] = esp::ScratchE{}.epochs(epochs, before, after);
+    json["scratch_b_epochs"] = same_compute.epochs(epochs, before, after);
+    json["scratch_b_epochs_by_macs"] = esp::ScratchB{}.epochs(epochs, before, after);
+    esp::Table table{.title = esp::str(o.arch, ": epochs of each baseline for ", epochs, " of the dense network"), .columns = {{"baseline"}, {"epochs", esp::Align::right}}};
+    table.rows = {{"Scratch-E", esp::str(esp::ScratchE{}.epochs(epochs, before, after))}, {"Scratch-B, FLOPs as the reference code counts", esp::str(same_compute.epochs(epochs, before, after))},
+                  {"Scratch-B, multiply-adds", esp::str(esp::ScratchB{}.epochs(epochs, before, after))}};
+    if (o.json) std::cout << json.dump() << '\n';
+    else std::cout << to_text(table, 100, esp::standard_output(o.color).utf8);
     return esp::ExitCode::done;
-  });
+  }
+  Session session(o, "rethinking-" + o.arch, 4, configuration_json(o, images));
+  const bool cifar = images.color;
+  const Recipe recipe{.epochs = epochs, .batch = o.batch.value_or(64), .lr = o.lr.value_or(cifar ? 0.1 : 0.05), .augment = {.pad = cifar ? 4 : 0, .flip = cifar ? 0.5 : 0}};
+
+  // 1. Train a large network.
+  const Trained trained = session.train(device, large, "dense", images, recipe);
+  const auto large_cost = esp::cost<B>(large, input);
+
+  // 2. Prune it to a small architecture.
+  const esp::Plan plan = prune();
+  esp::write_file_atomically(session.path("plan.txt"), to_text(plan));
+  const auto small = esp::shrink(device, large, plan);
+  const auto small_cost = esp::cost<B>(small, input);
+
+  std::vector<Row> rows{{"dense", large_cost, session.save(device, large, "dense.safetensors", metadata_for(o, images)), trained.test.accuracy, trained.seconds, measured(device, large, input)}};
+  const auto compare = [&](const auto& survivors, Recipe with) {
+    auto net = small;
+    survivors.start(device, net);
+    with.epochs = survivors.epochs(epochs, large_cost, small_cost);
+    const Trained result = session.train(device, net, survivors.name, images, with);
+    rows.push_back({esp::str(survivors.name, ", ", with.epochs, " epochs"), small_cost, session.save(device, net, Session::file_name(survivors.name) + ".safetensors", metadata_for(o, images)),
+                    result.test.accuracy, result.seconds, measured(device, net, input)});
+  };
+  // 3. Fine-tune the small network from the inherited weights, at the last learning rate.
+  Recipe gentle = recipe;
+  gentle.lr = recipe.lr / 100;
+  gentle.constant_lr = true;
+  compare(esp::FineTune{.fine_tune_epochs = o.fine_tune_epochs.value_or(std::max<esp::Index>(epochs / 4, 1))}, gentle);
+  // 4. Scratch-E.
+  compare(esp::ScratchE{.seed = o.seed + 1}, recipe);
+  // 5. Scratch-B.
+  compare(same_compute, recipe);
+
+  show(session, o, images, rows, layers_not_faster(device, large, small, input));
+  return esp::ExitCode::done;
 }
 
 }  // namespace examples

@@ -70,54 +70,53 @@ esp::ExitCode sensitivity(const Options& given, Device (*make_device)(int thread
   if (several) return scan_seeds<B>(o, images, scan_images, policy, budget, recipe, make_device);
 
   B device = make_device(o.threads);
-  return with_architecture(device, o, input, esp::Rng(o.seed), [&](auto net) {
-    if (!o.model.empty()) esp::load_weights(device, net, o.model, input);
-    if (o.dry_run) return show_grid(o, esp::sensitivity(device, net, input, policy, o.fractions, [](const auto&) { return 0.0; }));
+  auto net = make_net(device, o, input, esp::Rng(o.seed));
+  if (!o.model.empty()) esp::load_weights(device, net, o.model, input);
+  if (o.dry_run) return show_grid(o, esp::sensitivity(device, net, input, policy, o.fractions, [](const auto&) { return 0.0; }));
 
-    Session session(o, "sensitivity-" + o.arch, 1 + (trains ? 1 : 0) + (o.fine_tune_epochs.value_or(0) > 0 ? 2 : 0), configuration_json(o, images));
+  Session session(o, "sensitivity-" + o.arch, 1 + (trains ? 1 : 0) + (o.fine_tune_epochs.value_or(0) > 0 ? 2 : 0), configuration_json(o, images));
 
-    // Input: a trained network.
-    const Trained dense = trains ? session.train(device, net, "dense", images, recipe) : Trained{.stage = "dense", .history = {}, .seconds = 0, .test = esp::evaluate(device, net, images.test, images.normalise)};
+  // Input: a trained network.
+  const Trained dense = trains ? session.train(device, net, "dense", images, recipe) : Trained{.stage = "dense", .history = {}, .seconds = 0, .test = esp::evaluate(device, net, images.test, images.normalise)};
 
-    // 1. One group at a time, one fraction at a time: prune, shrink, measure.
-    Scores scores(session.path("scores.txt"), esp::str(fingerprint(device, net), ' ', scan_images.count, " images of ", images.name, ", grid", to_words(o.fractions)), o.resume);
-    const auto start = Seconds::now();
-    const auto scan = esp::sensitivity(device, net, input, policy, o.fractions, [&](const auto& slim, const esp::SensitivityStep& step) {
-      if (step.done == 0) session.progress().begin("scan", {.steps = step.total});
-      if (session.stop()()) throw esp::Stopped(session.stop().number(), esp::str("stopped after ", step.done, " of ", step.total, " networks; continue with --resume --out ", session.folder()));
-      const double accuracy = scores(step, [&] { return esp::evaluate(device, slim, scan_images, images.normalise).accuracy; });
-      session.progress().update(0, step.done + 1, {{"acc", accuracy, esp::Reading::percent}});
-      return accuracy;
-    });
-    const double scan_seconds = Seconds::since(start);
-    session.progress().end({{"dense acc", scan.score, esp::Reading::percent}});
-
-    // 2. The most sensitive groups come first; 3. widths for the budget, as a policy; the control cuts all groups alike.
-    const esp::FilterL1 by_scan = within_budget(device, net, policy, scan, budget), alike = within_budget(device, net, policy, all_alike(scan), budget);
-    const esp::Plan plan = esp::plan(device, net, input, by_scan), control = esp::plan(device, net, input, alike);
-    esp::write_file_atomically(session.path("plan.txt"), to_text(plan));
-
-    // 4. Prune, measure on images that the scan has not seen, and fine-tune where that was asked for.
-    const auto metadata = metadata_for(o, images);
-    std::vector<Row> rows{{"dense", esp::cost<B>(net, input), session.save(device, net, "dense.safetensors", metadata), dense.test.accuracy, dense.seconds, measured(device, net, input)}};
-    const auto prune = [&](const std::string& name, const esp::Plan& decision) {
-      auto slim = esp::shrink(device, net, decision);
-      const std::string file = Session::file_name(name) + ".safetensors";
-      const auto costs = esp::cost<B>(slim, input);
-      const auto latencies = measured(device, slim, input);
-      rows.push_back({name, costs, session.save(device, slim, file, metadata), esp::evaluate(device, slim, images.test, images.normalise).accuracy, 0, latencies});
-      if (o.fine_tune_epochs.value_or(0) == 0) return;
-      Recipe gentle = recipe;
-      gentle.epochs = *o.fine_tune_epochs;
-      gentle.lr = recipe.lr / 10;
-      gentle.constant_lr = true;
-      const Trained tuned = session.train(device, slim, name + ", fine-tuned", images, gentle);
-      rows.push_back({name + ", fine-tuned", costs, session.save(device, slim, file, metadata), tuned.test.accuracy, tuned.seconds, latencies});
-    };
-    prune("all groups alike", control);
-    prune("by sensitivity", plan);
-    return show_scan(session, o, images, scan, Outcome{budget, policy, plan, control, scan_images.count, scan_seconds, rows});
+  // 1. One group at a time, one fraction at a time: prune, shrink, measure.
+  Scores scores(session.path("scores.txt"), esp::str(fingerprint(device, net), ' ', scan_images.count, " images of ", images.name, ", grid", to_words(o.fractions)), o.resume);
+  const auto start = Seconds::now();
+  const auto scan = esp::sensitivity(device, net, input, policy, o.fractions, [&](const auto& slim, const esp::SensitivityStep& step) {
+    if (step.done == 0) session.progress().begin("scan", {.steps = step.total});
+    if (session.stop()()) throw esp::Stopped(session.stop().number(), esp::str("stopped after ", step.done, " of ", step.total, " networks; continue with --resume --out ", session.folder()));
+    const double accuracy = scores(step, [&] { return esp::evaluate(device, slim, scan_images, images.normalise).accuracy; });
+    session.progress().update(0, step.done + 1, {{"acc", accuracy, esp::Reading::percent}});
+    return accuracy;
   });
+  const double scan_seconds = Seconds::since(start);
+  session.progress().end({{"dense acc", scan.score, esp::Reading::percent}});
+
+  // 2. The most sensitive groups come first; 3. widths for the budget, as a policy; the control cuts all groups alike.
+  const esp::FilterL1 by_scan = within_budget(device, net, policy, scan, budget), alike = within_budget(device, net, policy, all_alike(scan), budget);
+  const esp::Plan plan = esp::plan(device, net, input, by_scan), control = esp::plan(device, net, input, alike);
+  esp::write_file_atomically(session.path("plan.txt"), to_text(plan));
+
+  // 4. Prune, measure on images that the scan has not seen, and fine-tune where that was asked for.
+  const auto metadata = metadata_for(o, images);
+  std::vector<Row> rows{{"dense", esp::cost<B>(net, input), session.save(device, net, "dense.safetensors", metadata), dense.test.accuracy, dense.seconds, measured(device, net, input)}};
+  const auto prune = [&](const std::string& name, const esp::Plan& decision) {
+    auto slim = esp::shrink(device, net, decision);
+    const std::string file = Session::file_name(name) + ".safetensors";
+    const auto costs = esp::cost<B>(slim, input);
+    const auto latencies = measured(device, slim, input);
+    rows.push_back({name, costs, session.save(device, slim, file, metadata), esp::evaluate(device, slim, images.test, images.normalise).accuracy, 0, latencies});
+    if (o.fine_tune_epochs.value_or(0) == 0) return;
+    Recipe gentle = recipe;
+    gentle.epochs = *o.fine_tune_epochs;
+    gentle.lr = recipe.lr / 10;
+    gentle.constant_lr = true;
+    const Trained tuned = session.train(device, slim, name + ", fine-tuned", images, gentle);
+    rows.push_back({name + ", fine-tuned", costs, session.save(device, slim, file, metadata), tuned.test.accuracy, tuned.seconds, latencies});
+  };
+  prune("all groups alike", control);
+  prune("by sensitivity", plan);
+  return show_scan(session, o, images, scan, Outcome{budget, policy, plan, control, scan_images.count, scan_seconds, rows});
 }
 
 }  // namespace examples

@@ -108,61 +108,60 @@ esp::ExitCode scan_seeds(const Options& o, const Images& images, const esp::data
                          B (*make_device)(int threads)) {
   const esp::Shape input = images.one();
   B first_device = make_device(o.threads);
-  return with_architecture(first_device, o, input, esp::Rng(o.seed), [&](auto of_first_seed) {
-    using Net = decltype(of_first_seed);
-    Session session(o, "sensitivity-" + o.arch, 1, configuration_json(o, images));
-    const auto file_of = [&](std::uint64_t seed) { return session.path(esp::str("checkpoints/seed-", seed, ".safetensors")); };  // --force takes that folder away
-    esp::detail::make_folder(session.path("checkpoints"));
-    const double half = static_cast<double>(recipe.epochs) / 2;
-    const auto options_for = [&](std::uint64_t seed) {
-      return esp::TrainOptions<esp::Sgd, esp::MultiStep>{.epochs = recipe.epochs, .batch = recipe.batch, .optimizer = {.momentum = 0.9, .weight_decay = recipe.weight_decay},
-          .schedule = {.from = recipe.lr, .factor = 0.1, .at = {esp::epochs(half), esp::epochs(half * 1.5)}}, .normalise = images.normalise, .augment = recipe.augment, .seed = seed, .prefetch = 0};
-    };
-    const auto initial = [&](B& device, std::uint64_t seed) { return with_architecture(device, o, input, esp::Rng(seed), [](auto made) { return as<Net>(std::move(made)); }); };
-    std::map<std::uint64_t, SeedScan> found;
-    std::mutex mutex;
-    SideBySide<B> jobs;
-    const std::uint64_t end = o.seed + static_cast<std::uint64_t>(*o.seeds);
-    const auto stop = [&] { if (session.stop()()) throw esp::Stopped(session.stop().number(), esp::str("stopped; continue with --resume --out ", session.folder())); };
-    for (std::uint64_t seed = o.seed; seed < end; ++seed)
-      jobs.add([&, seed](B& device) {
-        Net net = initial(device, seed);
-        if (o.resume && esp::data::detail::exists(file_of(seed))) {
-          esp::load_weights(device, net, file_of(seed), input);
-        } else {
-          train(device, net, images.train, options_for(seed), esp::NoObserver{}, esp::NoCheckpoints{}, session.stop());
-          stop();
-          Options mine = o;
-          mine.seed = seed;
-          save_weights(device, net, file_of(seed), metadata_for(mine, images));
-        }
-        Scores scores(session.path(esp::str("scores-", seed, ".txt")), esp::str(fingerprint(device, net), ' ', scan_images.count, " images of ", images.name, ", grid", to_words(o.fractions)), o.resume);
-        SeedScan mine{.scan = esp::sensitivity(device, net, input, policy, o.fractions, [&](const auto& slim, const esp::SensitivityStep& step) {
-          stop();
-          return scores(step, [&] { return esp::evaluate(device, slim, scan_images, images.normalise).accuracy; });
-        })};
-        const std::lock_guard lock(mutex);
-        session.progress().note(esp::str("seed ", seed, " scanned: dense accuracy ", esp::format_percent(mine.scan.score, 2)));
-        found.emplace(seed, std::move(mine));
-      });
-    jobs.run(o.threads, *o.seeds, make_device);
+  const AnyNet<B> of_first_seed = make_net(first_device, o, input, esp::Rng(o.seed));
+  using Net = AnyNet<B>;
+  Session session(o, "sensitivity-" + o.arch, 1, configuration_json(o, images));
+  const auto file_of = [&](std::uint64_t seed) { return session.path(esp::str("checkpoints/seed-", seed, ".safetensors")); };  // --force takes that folder away
+  esp::detail::make_folder(session.path("checkpoints"));
+  const double half = static_cast<double>(recipe.epochs) / 2;
+  const auto options_for = [&](std::uint64_t seed) {
+    return esp::TrainOptions<esp::Sgd, esp::MultiStep>{.epochs = recipe.epochs, .batch = recipe.batch, .optimizer = {.momentum = 0.9, .weight_decay = recipe.weight_decay},
+        .schedule = {.from = recipe.lr, .factor = 0.1, .at = {esp::epochs(half), esp::epochs(half * 1.5)}}, .normalise = images.normalise, .augment = recipe.augment, .seed = seed, .prefetch = 0};
+  };
+  const auto initial = [&](B& device, std::uint64_t seed) { return make_net(device, o, input, esp::Rng(seed)); };
+  std::map<std::uint64_t, SeedScan> found;
+  std::mutex mutex;
+  SideBySide<B> jobs;
+  const std::uint64_t end = o.seed + static_cast<std::uint64_t>(*o.seeds);
+  const auto stop = [&] { if (session.stop()()) throw esp::Stopped(session.stop().number(), esp::str("stopped; continue with --resume --out ", session.folder())); };
+  for (std::uint64_t seed = o.seed; seed < end; ++seed)
+    jobs.add([&, seed](B& device) {
+      Net net = initial(device, seed);
+      if (o.resume && esp::data::detail::exists(file_of(seed))) {
+        esp::load_weights(device, net, file_of(seed), input);
+      } else {
+        train(device, net, images.train, options_for(seed), esp::NoObserver{}, esp::NoCheckpoints{}, session.stop());
+        stop();
+        Options mine = o;
+        mine.seed = seed;
+        save_weights(device, net, file_of(seed), metadata_for(mine, images));
+      }
+      Scores scores(session.path(esp::str("scores-", seed, ".txt")), esp::str(fingerprint(device, net), ' ', scan_images.count, " images of ", images.name, ", grid", to_words(o.fractions)), o.resume);
+      SeedScan mine{.scan = esp::sensitivity(device, net, input, policy, o.fractions, [&](const auto& slim, const esp::SensitivityStep& step) {
+        stop();
+        return scores(step, [&] { return esp::evaluate(device, slim, scan_images, images.normalise).accuracy; });
+      })};
+      const std::lock_guard lock(mutex);
+      session.progress().note(esp::str("seed ", seed, " scanned: dense accuracy ", esp::format_percent(mine.scan.score, 2)));
+      found.emplace(seed, std::move(mine));
+    });
+  jobs.run(o.threads, *o.seeds, make_device);
 
-    // The widths for the budget follow from the mean; each seed's network is cut to them.
-    const esp::SensitivityScan mean = mean_of(found);
-    const auto by_scan = within_budget(first_device, of_first_seed, policy, mean, budget), alike = within_budget(first_device, of_first_seed, policy, all_alike(mean), budget);
-    std::optional<esp::Plan> plan, control;
-    for (auto& [seed, mine] : found) {
-      Net net = initial(first_device, seed);
-      esp::load_weights(first_device, net, file_of(seed), input);
-      const auto accuracy = [&](const Net& measured) { return esp::evaluate(first_device, measured, images.test, images.normalise).accuracy; };
-      const esp::Plan cut = esp::plan(first_device, net, input, by_scan), cut_alike = esp::plan(first_device, net, input, alike);
-      mine.dense = accuracy(net);
-      mine.by_scan = accuracy(esp::shrink(first_device, net, cut));
-      mine.alike = accuracy(esp::shrink(first_device, net, cut_alike));
-      if (!plan) plan = cut, control = cut_alike;
-    }
-    return show_seeds(session, o, images, found, mean, budget, *plan, *control);
-  });
+  // The widths for the budget follow from the mean; each seed's network is cut to them.
+  const esp::SensitivityScan mean = mean_of(found);
+  const auto by_scan = within_budget(first_device, of_first_seed, policy, mean, budget), alike = within_budget(first_device, of_first_seed, policy, all_alike(mean), budget);
+  std::optional<esp::Plan> plan, control;
+  for (auto& [seed, mine] : found) {
+    Net net = initial(first_device, seed);
+    esp::load_weights(first_device, net, file_of(seed), input);
+    const auto accuracy = [&](const Net& measured) { return esp::evaluate(first_device, measured, images.test, images.normalise).accuracy; };
+    const esp::Plan cut = esp::plan(first_device, net, input, by_scan), cut_alike = esp::plan(first_device, net, input, alike);
+    mine.dense = accuracy(net);
+    mine.by_scan = accuracy(esp::shrink(first_device, net, cut));
+    mine.alike = accuracy(esp::shrink(first_device, net, cut_alike));
+    if (!plan) plan = cut, control = cut_alike;
+  }
+  return show_seeds(session, o, images, found, mean, budget, *plan, *control);
 }
 
 }  // namespace examples

@@ -68,12 +68,52 @@ void walk(T& member, const Path& path, F& f) {
   }
 }
 
+// The backend of a module that is a template over it alone, as all of ours are.
+template <class M> struct BackendOf {};
+template <template <Backend> class M, Backend B> struct BackendOf<M<B>> { using type = B; };
+
+// One of a module's members: exactly one pointer is set.
+template <Backend B, bool is_const>
+struct MemberEntry {
+  template <class T> using To = std::conditional_t<is_const, const T*, T*>;
+  std::string path;
+  To<Parameter<B>> parameter = nullptr;
+  To<espalier::Buffer<B>> buffer = nullptr;
+  To<Extent> extent = nullptr;
+};
+
+// Walking costs a compiler much for each new f, so a module is walked in one way only, which makes a list.
+template <Backend B, class M>
+[[gnu::noinline]] auto members_of(M& module) {
+  constexpr bool is_const = std::is_const_v<M>;
+  std::vector<MemberEntry<B, is_const>> list;
+  auto add = [&list](const std::string& path, auto& member) {
+    auto& entry = list.emplace_back();
+    entry.path = path;
+    using Bare = std::remove_cvref_t<decltype(member)>;
+    if constexpr (is_parameter<Bare>) entry.parameter = &member;
+    else if constexpr (is_buffer<Bare>) entry.buffer = &member;
+    else entry.extent = &member;
+  };
+  walk(module, std::string{}, add);
+  return list;
+}
+
 }  // namespace detail
 
 /// f(path, member) for every Parameter, Buffer and Extent, in the order of declaration.
 template <class M, class F>
 void for_each_member(M& module, F f) {
-  detail::walk(module, std::string{}, f);
+  using Of = detail::BackendOf<std::remove_const_t<M>>;
+  if constexpr (requires { typename Of::type; }) {
+    for (const auto& entry : detail::members_of<typename Of::type>(module)) {
+      if (entry.parameter != nullptr) f(entry.path, *entry.parameter);
+      else if (entry.buffer != nullptr) f(entry.path, *entry.buffer);
+      else f(entry.path, *entry.extent);
+    }
+  } else {
+    detail::walk(module, std::string{}, f);
+  }
 }
 
 /// f(path, parameter) for everything that learns.
