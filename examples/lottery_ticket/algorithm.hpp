@@ -24,6 +24,7 @@
 #include <map>
 
 #include <espalier/io/ticket.hpp>
+#include <espalier/prune/structured_ticket.hpp>
 
 #include "../common/side_by_side.hpp"
 #include "protocols.hpp"
