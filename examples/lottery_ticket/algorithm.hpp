@@ -24,6 +24,7 @@
 #include <map>
 
 #include <espalier/io/ticket.hpp>
+#include <espalier/prune/structured_ticket.hpp>
 
 #include "../common/side_by_side.hpp"
 #include "protocols.hpp"
@@ -38,7 +39,8 @@ inline const Program lottery_ticket_program{
              "  lottery_ticket --quick                                       Fashion-MNIST, seconds\n"
              "  lottery_ticket --dry-run --json                              survivors by round, no data needed\n"
              "  lottery_ticket --data MNIST_DIR --seeds 5 --iterations 8000  LeNet-300-100, about a quarter of an hour\n"
-             "  lottery_ticket --ticket FILE --data MNIST_DIR                train a saved ticket again, to the same bytes\n",
+             "  lottery_ticket --ticket FILE --data MNIST_DIR                train a saved ticket again, to the same bytes\n"
+             "  lottery_ticket --ticket FILE --data MNIST_DIR --structured   the same without its dead neurons\n",
     .archs = {"lenet-300-100", "conv-2", "conv-4", "conv-6", "resnet20"},
     .rounds = true,
     .tickets = true,
@@ -89,8 +91,14 @@ esp::ExitCode lottery_ticket(const Options& given, Device (*make_device)(int thr
 
     if (!o.ticket.empty()) {
       B device = make_device(o.threads);
-      const auto loaded = load_ticket(device, make_net(device, o, images.one(), esp::Rng(o.seed)), o.ticket);
-      const auto trained = train_and_measure(device, "ticket", o.seed, loaded.ticket);
+      auto ticket = load_ticket(device, make_net(device, o, images.one(), esp::Rng(o.seed)), o.ticket).ticket;
+      if (o.structured) {  // the same ticket without its dead neurons: what its mask lets go for real
+        auto slim = remove_dead(device, ticket, images.one());
+        save_ticket(device, slim.ticket, session.path("without-dead.safetensors"), recipe_of(o, images, o.seed));
+        if (!o.json) std::cout << slim.found << '\n';
+        ticket = std::move(slim.ticket);
+      }
+      const auto trained = train_and_measure(device, o.structured ? "structured" : "ticket", o.seed, ticket);
       session.save(device, trained.net, "trained.safetensors", metadata_for(o, images));
       return show_points(session, o, images, points.all());
     }

@@ -13,6 +13,7 @@
 #include <espalier/prune/iterative.hpp>
 #include <espalier/prune/score_collector.hpp>
 #include <espalier/prune/sparsity_schedule.hpp>
+#include <espalier/prune/structured_ticket.hpp>
 #include <espalier/prune/unstructured.hpp>
 #include <espalier/train/adam.hpp>
 
@@ -118,6 +119,12 @@ TEST_CASE("guide: tickets") {
   // example-end ticket
   CHECK(again.net.layers[0].weight.value.to_host(device) == trained.net.layers[0].weight.value.to_host(device));
   CHECK(control.net.layers[0].weight.value.to_host(device) != trained.net.layers[0].weight.value.to_host(device));
+
+  // example-begin slim_ticket
+  const auto small = remove_dead(device, loaded.ticket, {1, 8, 8, 1});  // same place, round and policy
+  save_ticket(device, small.ticket, folder / "small.safetensors");
+  // example-end slim_ticket
+  CHECK(load_ticket(device, net, folder / "small.safetensors").ticket.mask == small.ticket.mask);
 
   auto dense = net;
   // example-begin gradual

@@ -59,6 +59,12 @@ with tempfile.TemporaryDirectory() as folder:
     again = json.loads(run("--ticket", f"{whole}/tickets/seed-2-round-2.safetensors", "--iterations", "7", "--out", f"{folder}/again", "--json").stdout)
     assert again["points"][0]["fingerprint"] == expected["ticket", 2, 2], "the ticket trained to other bytes"
 
+    # Without its dead neurons (here there are none) the ticket is a file that trains like any other.
+    slim = run("--ticket", f"{whole}/tickets/seed-2-round-2.safetensors", "--structured", "--out", f"{folder}/slim").stdout
+    assert slim.startswith("dead channels: 0 go, 266610 -> 266610 parameters"), slim
+    again = json.loads(run("--ticket", f"{folder}/slim/without-dead.safetensors", "--out", f"{folder}/slimmer", "--json").stdout)
+    assert again["points"][0]["fingerprint"] == expected["ticket", 2, 2], "the slim ticket trained to other bytes"
+
     # Stopped by Ctrl-C when the first points are there, then resumed.
     process = subprocess.Popen([program, *QUICK, "--out", halted], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None and not list(pathlib.Path(halted, "points").glob("*.json")):

@@ -13,7 +13,9 @@
 #include <espalier/backend/eigen_cpu.hpp>
 #include <espalier/backend/reference.hpp>
 #include <espalier/io/checkpoint.hpp>
+#include <espalier/io/scores.hpp>
 #include <espalier/io/weights.hpp>
+#include <espalier/prune/score_collector.hpp>
 #include <espalier/train/adam.hpp>
 
 #include "io/scratch.hpp"
@@ -32,6 +34,15 @@ struct Heartbeat {
   }
 };
 
+// And gathers movement, which the checkpoints must carry.
+template <Backend B>
+struct Observed : Heartbeat {
+  ScoreCollector<Movement, B> movement{};
+  template <class M> void gradients(B& b, const M& net) { movement.gradients(b, net); }
+  Scores scores(B& b) const { return movement.scores(b); }
+  template <class M> void restore(B& b, const M& net, const Scores& scores) { movement.restore(b, net, scores); }
+};
+
 // The program: trains, with checkpoints in `folder`, and leaves weights and metrics there.
 template <Backend B>
 void program(B& b, const std::string& folder, Heartbeat heartbeat) {
@@ -39,11 +50,13 @@ void program(B& b, const std::string& folder, Heartbeat heartbeat) {
   test::ToyNet<B> net(b, Rng(1));
   const TrainOptions<Adam, MultiStep> options{.epochs = 6, .batch = 8, .clip_norm = 2, .schedule = {.from = 0.01, .at = {epochs(4)}},
                                               .normalise = test::toy_channels(), .augment = {.pad = 1, .flip = 0.5}, .seed = 4};
-  const auto result = train(b, net, images, others, options, heartbeat, Checkpointer{.folder = folder, .every = iterations(3)});
+  Observed<B> observed{heartbeat};
+  const auto result = train(b, net, images, others, options, observed, Checkpointer{.folder = folder, .every = iterations(3)});
   std::string csv = "epoch,loss,accuracy,test_loss,test_accuracy\n";
   for (const EpochMetrics& m : result.history) csv += str(m.epoch, ',', m.loss, ',', m.accuracy, ',', m.evaluation->loss, ',', m.evaluation->accuracy, '\n');
   write_file_atomically(folder + "/metrics.csv", csv);
   save_weights(b, net, folder + "/final.safetensors");
+  save_scores(observed.scores(b), folder + "/scores.safetensors");
 }
 
 // Starts the program as a process of its own, waits for a random number of its steps and some random
@@ -99,7 +112,7 @@ void killed_until_done(Make make, std::uint64_t seed) {
   }
   MESSAGE("killed ", kills, " times");
   CHECK(kills >= 10);
-  for (const char* name : {"metrics.csv", "final.safetensors", "ckpt.78.safetensors", "latest"}) {
+  for (const char* name : {"metrics.csv", "final.safetensors", "scores.safetensors", "ckpt.78.safetensors", "latest"}) {
     CAPTURE(name);
     CHECK(read_file(killed / name) == read_file(whole / name));
   }
@@ -107,7 +120,7 @@ void killed_until_done(Make make, std::uint64_t seed) {
   std::size_t left = 0;
   for (const auto& entry : std::filesystem::directory_iterator(killed.path())) {
     const std::string name = entry.path().filename().string();
-    if (!name.starts_with("metrics.csv.") && !name.starts_with("final.safetensors.")) ++left;
+    if (!name.starts_with("metrics.csv.") && !name.starts_with("final.safetensors.") && !name.starts_with("scores.safetensors.")) ++left;
   }
   CHECK(left == whole.entries());
 }

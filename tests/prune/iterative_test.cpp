@@ -15,6 +15,7 @@
 #include <espalier/prune/iterative.hpp>
 #include <espalier/prune/planning.hpp>
 #include <espalier/prune/score_collector.hpp>
+#include <espalier/prune/structured_ticket.hpp>
 #include <espalier/prune/unstructured.hpp>
 #include <espalier/train/adam.hpp>
 

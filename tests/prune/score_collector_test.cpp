@@ -139,3 +139,58 @@ TEST_CASE("a call without gradients, and a network that has changed its shape, a
   CHECK_THROWS_AS(collector.gradients(b, narrow.add(b, "w", {1, 1}, {1}).gradient(b, {1})), StaleState);
   CHECK_THROWS_AS(collector.gradients(b, net.add(b, "v", {1, 1}, {1}).gradient(b, {1})), StaleState);
 }
+
+TEST_CASE("a collector goes on from the scores of another, bit for bit, in any layout and on every backend") {
+  const auto check = [](auto&& b) {
+    using B = std::remove_cvref_t<decltype(b)>;
+    const auto images = toy_images(40, 2);
+    ToyNet<B> net(b, Rng(1));
+    ScoreCollector<Movement, B> whole, first, second;
+    Trainer trainer(b, net, images, options());
+    struct Both {
+      ScoreCollector<Movement, B>&one, &other;
+      void gradients(B& device, const ToyNet<B>& seen) { one.gradients(device, seen), other.gradients(device, seen); }
+    };
+    trainer.run_to(3, Both{whole, first});
+    second.gradients(b, [&] {  // what it had gathered is forgotten
+      auto other = ToyNet<B>(b, Rng(2));
+      for_each_unnamed_parameter(other, [&](Parameter<B>& p) { p.gradient = p.value, p.has_gradient = true; });
+      return other;
+    }());
+    second.restore(b, net, first.scores(b));
+    CHECK(second.scores(b) == first.scores(b));
+    CHECK(second.steps() == 3);
+    trainer.run_to(8, Both{whole, second});
+    CHECK(second.scores(b) == whole.scores(b));
+    CHECK(second.scores(b) != first.scores(b));
+    second.restore(b, net, ScoreCollector<Movement, B>().scores(b));  // and from nothing: it is new
+    CHECK(second.steps() == 0);
+    CHECK(second.scores(b).empty());
+  };
+  check(Reference());
+  check(OpaqueBackend<float>());
+  check(EigenCpu({.threads = 2}));
+}
+
+TEST_CASE("scores of another rule or another network are refused, and nothing is changed") {
+  Reference b;
+  ScoreCollector<Movement, Reference> collector;
+  Bag<Reference> net, narrow, fewer, renamed, more;
+  net.add(b, "v", {2, 2}, {1, 2, 3, 4}).gradient(b, {1, 1, 1, 1}).add(b, "w", {1, 2}, {1, 2}).gradient(b, {1, 1});
+  collector.gradients(b, net);
+  const Scores before = collector.scores(b);
+  narrow.add(b, "v", {2, 1}, {1, 2}).add(b, "w", {1, 2}, {1, 2});
+  fewer.add(b, "v", {2, 2}, {1, 2, 3, 4});
+  renamed.add(b, "v", {2, 2}, {1, 2, 3, 4}).add(b, "u", {1, 2}, {1, 2});
+  more.add(b, "v", {2, 2}, {1, 2, 3, 4}).add(b, "w", {1, 2}, {1, 2}).add(b, "x", {1, 1}, {1});
+  const auto refused = [&](const auto& other, const char* why) {
+    CHECK_THROWS_WITH_AS(collector.restore(b, other, before), doctest::Contains(why), StaleState);
+    CHECK(collector.scores(b) == before);
+  };
+  refused(narrow, "found scores of 'v' in shape [2, 2], needed those of 'v' in shape [2, 1]");
+  refused(fewer, "found scores of 'w', needed none of it");
+  refused(renamed, "found scores of 'w' in shape [1, 2], needed those of 'u'");
+  refused(more, "found no more scores, needed those of 'x'");
+  ScoreCollector<Taylor, Reference> taylor;
+  CHECK_THROWS_WITH_AS(taylor.restore(b, net, before), doctest::Contains("ScoreCollector<Taylor>: found scores of the rule 'Movement', needed its own"), StaleState);
+}

@@ -17,7 +17,7 @@ namespace espalier {
 ///
 /// A checkpoint is one safetensors file that any tool can open: param/, buffer/, opt/ and mask/ tensors,
 /// and step, sampler, random streams, history, options and a fingerprint of the data as JSON in the
-/// metadata. It is written beside its place, flushed and renamed, so that a crash leaves the old files;
+/// metadata; scores/ tensors too if the observer gathers scores. It is written beside its place, flushed and renamed, so that a crash leaves the old files;
 /// `latest` then names it, and only then do older ones go. Checksums find damage, not malice.
 struct Checkpointer {
   std::string folder;
@@ -33,34 +33,39 @@ struct Checkpointer {
   }
 
   /// Writes a checkpoint if one is due.
-  template <class T>
-  void after_step(const T& trainer) const {
-    if (trainer.step().iteration % std::max<Index>(every.whole_iterations(trainer.step().epoch_length), 1) == 0) save(trainer);
+  template <class T, class Observer = NoObserver>
+  void after_step(const T& trainer, const Observer& observer = {}) const {
+    if (trainer.step().iteration % std::max<Index>(every.whole_iterations(trainer.step().epoch_length), 1) == 0) save(trainer, observer);
   }
 
   /// Writes a checkpoint now. Throws IoError, naming path and cause, or Diverged if a weight is not finite;
   /// the checkpoints that were there are intact then.
-  template <class T>
-  void save(const T& trainer) const {
+  template <class T, class Observer = NoObserver>
+  void save(const T& trainer, const Observer& observer = {}) const {
     validate();
     if (const auto first = first_not_finite(trainer.device(), trainer.net()))
       throw Diverged(str("checkpoint at step ", trainer.step().iteration, ": found ", *first, ", needed finite numbers; none was written. ",
                          last_good().empty() ? std::string("There is no older one") : str("The last good checkpoint is ", last_good())));
     detail::make_folder(folder);
     const std::string name = detail::checkpoint_name(trainer.step().iteration);
-    detail::checkpoint_of(trainer).save(str(folder, '/', name));
+    detail::checkpoint_of(trainer, observer).save(str(folder, '/', name));
     write_file_atomically(str(folder, "/latest"), str(name, '\n'));
     Index older = 0;
     for (const auto& file : detail::checkpoints_in(folder))
       if (file.step < trainer.step().iteration && ++older >= keep) ::unlink(file.path.c_str());
   }
 
-  /// Continues a run from the newest checkpoint that is whole. Damaged ones are renamed to *.damaged and told
-  /// in the warnings. Without any checkpoint, nothing happens.
-  /// Throws DataError if all are damaged; StaleState if the options or the data are others; DataError if the
-  /// network is. The run is untouched then.
+  /// Continues a run from the newest checkpoint that is whole, and its observer's scores if it gathers some. Damaged
+  /// ones are renamed to *.damaged and told in the warnings. Without any checkpoint, nothing happens.
+  /// Throws DataError if all are damaged; StaleState if the options or the data are others, or if the observer gathers
+  /// scores that the checkpoint does not have; DataError if the network is another. Run and observer are untouched then.
   template <class T>
   Resumed resume(T& trainer) const {
+    NoObserver none;
+    return resume(trainer, none);
+  }
+  template <class T, class Observer>
+  Resumed resume(T& trainer, Observer& observer) const {
     validate();
     detail::remove_leftovers(folder);
     Resumed result;
@@ -75,7 +80,7 @@ struct Checkpointer {
         if (dynamic_cast<const DataError*>(&e) != nullptr) std::rename(candidate.path.c_str(), (candidate.path + ".damaged").c_str());
         continue;
       }
-      restore(trainer, file, state);
+      restore(trainer, observer, file, state);
       result.path = candidate.path;
       result.step = trainer.step();
       return result;
@@ -95,8 +100,8 @@ struct Checkpointer {
   }
 
  private:
-  template <class T>
-  static void restore(T& trainer, const SafetensorsFile& file, const Json& state) {
+  template <class T, class Observer>
+  static void restore(T& trainer, Observer& observer, const SafetensorsFile& file, const Json& state) {
     const std::string found = state.at("configuration").as_string(), needed = detail::configuration(trainer.options());
     if (found != needed)
       throw StaleState(str(file.where(), ": found a run with {", found, "}, needed {", needed, "}; resume with the same options, or use another folder"));
@@ -108,7 +113,23 @@ struct Checkpointer {
       if (entry.name.starts_with("param/") || entry.name.starts_with("buffer/")) entries.emplace_back(entry.name, &entry);
     std::sort(entries.begin(), entries.end());
     auto net = detail::with_members(trainer.device(), trainer.net(), file, entries, &state.at("extents"), "param/", "buffer/");
-    trainer.restore(detail::trainer_state(state, file, trainer.moments), std::move(net));
+    const TrainerState place = detail::trainer_state(state, file, trainer.moments);
+    if constexpr (detail::GathersScores<Observer, T>) {
+      const Scores before = observer.scores(trainer.device());
+      const Json* scores = state.find("scores");
+      if (scores == nullptr && place.step.iteration > 0)
+        throw StaleState(str(file.where(), ": found no scores after ", place.step.iteration, " steps, needed those of ", before.rule,
+                             "; resume with the observer that the run began with, or use another folder"));
+      observer.restore(trainer.device(), net, scores ? detail::scores_from(file, *scores) : Scores{.rule = before.rule});
+      try {
+        trainer.restore(place, std::move(net));
+      } catch (...) {
+        observer.restore(trainer.device(), trainer.net(), before);
+        throw;
+      }
+    } else {
+      trainer.restore(place, std::move(net));
+    }
   }
 };
 

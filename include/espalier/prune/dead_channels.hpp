@@ -190,7 +190,8 @@ struct WithoutDead {
 /// mask(b, net, mask) does, up to rounding; the weights that survive keep their bits, biases and running means
 /// apart. Removing again removes nothing more.
 ///
-/// In training mode that holds where all that goes is `unread`, gradients and training steps included. Without a
+/// In training mode that holds where all that goes is `unread`, gradients and training steps included, but for a dropout
+/// behind a layer that is cut, which draws by position (prune/structured_ticket.hpp has more). Without a
 /// constant the forward pass is the same only if it met no batch norm, whose batch statistics of a constant
 /// are not the running ones; and the bias that made it no longer learns.
 /// Throws StaleState if the mask does not fit the network.

@@ -60,7 +60,7 @@ void check_in_training(const S& sparsity, const Step& last) {
 /// What is due at the last iteration is decided after it, so that a schedule which ends there ends at `.to`; the loss and
 /// accuracy of the last epoch are those before. Returns the last mask. Observers, checkpoints and stop are Trainer::run's; a
 /// checkpoint carries the mask, and a resumed run ends with the same bytes. An observer that collects scores, such as
-/// ScoreCollector<Movement, B>, is asked for them where `decide` reads scores; what it collected is not in a checkpoint.
+/// ScoreCollector<Movement, B>, is asked for them where `decide` reads scores; a checkpoint carries them too.
 /// Throws PolicyError before anything is computed if the schedule ends before it begins or after the training; else as
 /// Trainer and the policy do.
 template <Backend B, Module M, data::Dataset D, Optimizer O, Schedule R, class L, class Decide, SparsitySchedule S, class Observer = NoObserver, class Checkpoints = NoCheckpoints, class Stop = Never>
@@ -69,7 +69,7 @@ std::pair<Mask, TrainResult> prune_gradually(B& b, M& net, const D& data, const 
   policy.validate();
   Trainer trainer(b, net, data, options);
   detail::check_in_training(policy.sparsity, {trainer.iterations_in_all(), trainer.step().epoch_length});
-  checkpoints.resume(trainer);
+  checkpoints.resume(trainer, observer);
   Mask mask = trainer.optimizer().mask().empty() ? Mask::ones(net) : trainer.optimizer().mask();
   const auto decide_if_due = [&] {
     if (!policy.sparsity.due(trainer.step())) return false;
@@ -88,7 +88,7 @@ std::pair<Mask, TrainResult> prune_gradually(B& b, M& net, const D& data, const 
     result = trainer.run_to(next.iteration, observer, checkpoints, stop);
   }
   if (result.stopped) return {std::move(mask), std::move(result)};
-  if (decide_if_due()) checkpoints.save(trainer);
+  if (decide_if_due()) checkpoints.save(trainer, std::as_const(observer));
   return {std::move(mask), {trainer.history(), trainer.step()}};
 }
 

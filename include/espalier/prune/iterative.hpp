@@ -105,7 +105,8 @@ std::pair<Ticket<M>, TrainedTicket<M>> prune_in_rounds(B& b, Ticket<M> ticket, c
 /// `each(ticket, trained)` is called after every training: to evaluate, to save the ticket, to try a control.
 /// The snapshot that `then` rewinds to is taken in the first training. When `stop()` is true, training ends between
 /// two batches, `each` is not called for the half-trained network, and `trained.stopped` says so. An observer that
-/// collects scores over the trainings, such as ScoreCollector<Movement, B>, is asked for them where `decide` reads scores.
+/// collects scores over the trainings, such as ScoreCollector<Movement, B>, is asked for them where `decide` reads scores;
+/// they are in no ticket, so to go on from one, save_scores() beside it in `each`, and restore() the collector.
 ///
 /// Throws before anything is computed: PolicyError if the policy is out of range, StaleState if a ticket of a later round is
 /// continued that goes back to another step than the policy. Throws StaleState if a decision revives a weight.

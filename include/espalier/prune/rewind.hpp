@@ -13,7 +13,6 @@
 #include <utility>
 #include <vector>
 
-#include <espalier/prune/apply.hpp>
 #include <espalier/prune/mask_controls.hpp>
 #include <espalier/prune/survivors.hpp>
 #include <espalier/prune/ticket.hpp>
@@ -172,17 +171,6 @@ struct RandomMask {
     return with_random_mask(rewind.next(b, ticket, trained, saved, std::move(mask)), Rng(seed).split(static_cast<std::uint64_t>(ticket.round + 1)).key());
   }
 };
-
-/// A structured ticket: the weights of a snapshot, cut down to what a plan keeps. It is a small dense network that
-/// trains from its old initialisation, smaller and faster for real; its mask is whole.
-/// Throws PlanError if the plan does not fit.
-template <Backend B, Module M>
-Ticket<M> structured_ticket(B& b, const Snapshot<M>& saved, const Plan& plan, Index until) {
-  Ticket<M> ticket{.weights = shrink(b, saved.net, plan), .at = saved.at, .until = until, .round = 1, .policy = plan.policy};
-  ticket.mask = Mask::ones(ticket.weights);
-  ticket.survivors = {Mask::ones(saved.net).survivors(), ticket.mask.survivors()};
-  return ticket;
-}
 
 inline void append(std::string& out, const LotteryRewind& r) {
   out += str("LotteryRewind{.to = ", r.to, r.what == Rewound::weights_only ? ", .what = Rewound::weights_only}" : "}");

@@ -29,7 +29,8 @@ concept GatherRule = std::default_initializable<typename R::Gather> && requires(
 
 /// Gathers scores over the steps of a training: pass it to Trainer::run as the observer, or call gradients() between
 /// a backward pass and the update. Weights with at least two axes count, as in Mask::ones. One pass over the weights
-/// a step, on the device. Not part of a checkpoint: a run that is resumed gathers from there on.
+/// a step, on the device. A checkpoint carries what was gathered, so a run that is killed and resumed decides the same; elsewhere
+/// scores() and restore() do, and save_scores() of io/scores.hpp.
 template <class Rule, Backend B>
 class ScoreCollector {
   static_assert(GatherRule<Rule>, "ScoreCollector<Rule, B>: the rule must have a name, static constexpr std::string_view collects, and a Gather whose call operator adds one step to a sum (see prune/score_collector.hpp)");
@@ -57,11 +58,33 @@ class ScoreCollector {
 
   /// What was gathered so far.
   Scores scores(B& b) const {
-    Scores scores{.rule = std::string(Rule::collects)};
+    Scores scores{.rule = std::string(Rule::collects), .steps = steps_};
     for (const Sum& sum : sums_) scores.parts.push_back({sum.path, to_host(b, sum.total, sum.layout)});
     return scores;
   }
   Index steps() const { return steps_; }
+
+  /// Goes on from what scores() gave, bit for bit; what was gathered here is forgotten.
+  /// Throws StaleState, and changes nothing, if it was gathered by another rule or over another network.
+  template <Module M>
+  void restore(B& b, const M& net, const Scores& scores) {
+    if (scores.rule != Rule::collects)
+      throw StaleState(str("ScoreCollector<", Rule::collects, ">: found scores of the rule '", scores.rule, "', needed its own; restore what a collector of this rule gave"));
+    std::vector<Sum> sums;
+    std::size_t next = 0;
+    for_each_parameter(net, [&](const std::string& path, const Parameter<B>& p) {
+      if (scores.parts.empty() || p.value.shape().rank() < 2) return;
+      const auto* part = next < scores.parts.size() ? &scores.parts[next++] : nullptr;
+      if (part == nullptr || part->first != path || part->second.shape != p.outside_shape())
+        throw StaleState(str("ScoreCollector<", Rule::collects, ">: found ", part ? str("scores of '", part->first, "' in shape ", part->second.shape) : std::string("no more scores"),
+                             ", needed those of '", path, "' in shape ", p.outside_shape(), "; restore what was gathered over this network"));
+      sums.push_back(Sum{path, p.layout, from_host(b, part->second, p.layout)});
+    });
+    if (next != scores.parts.size())
+      throw StaleState(str("ScoreCollector<", Rule::collects, ">: found scores of '", scores.parts[next].first, "', needed none of it; restore what was gathered over this network"));
+    sums_ = std::move(sums);
+    steps_ = scores.steps;
+  }
 
  private:
   struct Sum {

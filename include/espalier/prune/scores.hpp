@@ -16,6 +16,7 @@ namespace espalier {
 struct Scores {
   std::string rule{};  // "Movement"
   std::vector<std::pair<std::string, HostTensor>> parts{};
+  Index steps = 0;  // over how many they were gathered; 0 for scores of yours
   bool operator==(const Scores&) const = default;
 
   bool empty() const { return parts.empty(); }

@@ -56,13 +56,14 @@ struct Never {
 };
 /// Observes nothing. An observer has any of step(const StepMetrics&), epoch(const EpochMetrics&),
 /// resumed(const Resumed&) and gradients(B&, const M&), which sees the network between a backward pass and
-/// the update; what it does changes no number.
+/// the update; what it does changes no number. What it gathers is in checkpoints if it has scores() and restore(),
+/// as ScoreCollector has; an observer around a collector hands both on.
 struct NoObserver {};
 /// Keeps nothing; the form of what io/checkpoint.hpp has.
 struct NoCheckpoints {
-  template <class T> void after_step(const T&) const {}
-  template <class T> void save(const T&) const {}
-  template <class T> Resumed resume(T&) const { return {}; }
+  template <class T, class Observer> void after_step(const T&, const Observer&) const {}
+  template <class T, class Observer> void save(const T&, const Observer&) const {}
+  template <class T, class Observer> Resumed resume(T&, Observer&) const { return {}; }
   std::string last_good() const { return {}; }
 };
 
@@ -108,16 +109,16 @@ class Trainer {
   TrainResult run_to(Index iteration, Observer&& observer = {}, Checkpoints&& checkpoints = {}, Stop&& stop = {}) {
     while (step_.iteration < std::min(iteration, iterations_in_all())) {
       if (stop()) {
-        checkpoints.save(*this);
+        checkpoints.save(*this, std::as_const(observer));
         tape_.clear();
         return {history_, step_, true};
       }
       one_step(observer, checkpoints);
       if (step_.in_epoch() == 0) end_epoch(observer, checkpoints);
-      checkpoints.after_step(*this);
+      checkpoints.after_step(*this, std::as_const(observer));
     }
     tape_.clear();
-    if (finished()) checkpoints.save(*this);
+    if (finished()) checkpoints.save(*this, std::as_const(observer));
     return {history_, step_, false};
   }
 
@@ -280,7 +281,7 @@ namespace detail {
 
 template <class T, class Observer, class Checkpoints>
 void resume(T& trainer, Observer& observer, const Checkpoints& checkpoints) {
-  const Resumed found = checkpoints.resume(trainer);
+  const Resumed found = checkpoints.resume(trainer, observer);
   if constexpr (requires { observer.resumed(found); })
     if (!found.path.empty()) observer.resumed(found);
 }

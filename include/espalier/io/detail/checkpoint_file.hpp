@@ -3,6 +3,7 @@
 // checksum of each tensor and of the JSON.
 #pragma once
 
+#include <concepts>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,6 +12,7 @@
 #include <espalier/io/checksum.hpp>
 #include <espalier/io/detail/mask_tensors.hpp>
 #include <espalier/io/detail/members.hpp>
+#include <espalier/prune/scores.hpp>
 #include <espalier/train/loop.hpp>
 
 namespace espalier::detail {
@@ -119,9 +121,35 @@ inline void seal(ChecksummingWriter& writer, const Json& j) {
   writer.file.metadata(sum_of_both_key, checksum(std::as_bytes(std::span<const char>(state_text + sums_text))));
 }
 
-/// Everything of a trainer, ready to be written.
-template <class T>
-SafetensorsWriter checkpoint_of(const T& trainer) {
+/// Adds each part under "scores/" + path, and returns what the reader needs besides.
+template <class Writer>
+Json add_scores(Writer& writer, const Scores& scores) {
+  Json j = Json::object();
+  j["rule"] = scores.rule;
+  j["steps"] = scores.steps;
+  Json& paths = j["paths"] = Json::array();
+  for (const auto& [path, tensor] : scores.parts) {
+    writer.add("scores/" + path, tensor.shape.extents(), std::span<const float>(tensor.values));
+    paths.push_back(path);
+  }
+  return j;
+}
+inline Scores scores_from(const SafetensorsFile& file, const Json& j) {
+  Scores scores{.rule = j.at("rule").as_string(), .steps = j.at("steps").as_int()};
+  for (const Json& path : j.at("paths").items()) scores.parts.emplace_back(path.as_string(), host_tensor(file, "scores/" + path.as_string()));
+  return scores;
+}
+
+/// An observer whose scores a checkpoint carries.
+template <class Observer, class T>
+concept GathersScores = requires(const Observer& observer, Observer& mutable_observer, const T& trainer, const Scores& scores) {
+  { observer.scores(trainer.device()) } -> std::same_as<Scores>;
+  mutable_observer.restore(trainer.device(), trainer.net(), scores);
+};
+
+/// Everything of a trainer, and what its observer gathered, ready to be written.
+template <class T, class Observer>
+SafetensorsWriter checkpoint_of(const T& trainer, const Observer& observer) {
   ChecksummingWriter writer;
   const TrainerState state = trainer.state();
   const Json extents = add_members(writer, trainer.device(), trainer.net(), "param/", "buffer/");
@@ -135,6 +163,7 @@ SafetensorsWriter checkpoint_of(const T& trainer) {
   j["epochs"] = trainer.options().epochs;
   j["data"] = trainer.data_fingerprint();
   j["extents"] = extents;
+  if constexpr (GathersScores<Observer, T>) j["scores"] = add_scores(writer, observer.scores(trainer.device()));
   const Json scalars = to_json(state);
   for (const auto& [key, value] : scalars.members()) j[key] = value;
 
