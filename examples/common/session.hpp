@@ -89,6 +89,13 @@ struct Recipe {
   double weight_decay = 1e-4;
   esp::data::Augment augment{};
   bool constant_lr = false;  // else divided by 10 at half and at three quarters of the epochs
+
+  esp::MultiStep schedule() const {
+    esp::MultiStep s{.from = lr, .factor = 0.1};
+    const esp::Index half = epochs / 2, quarter = epochs * 3 / 4;
+    if (!constant_lr && half > 0) s.at = {esp::epochs(static_cast<double>(half)), esp::epochs(static_cast<double>(std::max(quarter, half + 1)))};
+    return s;
+  }
 };
 
 /// What a stage's training left.
@@ -131,12 +138,9 @@ class Session {
   Trained train(B& device, M& net, const std::string& stage, const Images& images, const Recipe& recipe) {
     using Clock = std::chrono::steady_clock;
     const auto start = Clock::now();
-    const esp::Index half = recipe.epochs / 2, quarter = recipe.epochs * 3 / 4;
-    esp::MultiStep schedule{.from = recipe.lr, .factor = 0.1};
     const esp::Index steps = (images.train.count + recipe.batch - 1) / recipe.batch;
-    if (!recipe.constant_lr && half > 0) schedule.at = {esp::epochs(static_cast<double>(half)), esp::epochs(static_cast<double>(std::max(quarter, half + 1)))};
     const esp::TrainOptions<esp::Sgd, esp::MultiStep> options{.epochs = recipe.epochs, .batch = recipe.batch,
-        .optimizer = {.momentum = 0.9, .weight_decay = recipe.weight_decay}, .schedule = schedule,
+        .optimizer = {.momentum = 0.9, .weight_decay = recipe.weight_decay}, .schedule = recipe.schedule(),
         .normalise = images.normalise, .augment = recipe.augment, .seed = options_.seed};
     const esp::Checkpointer checkpoints{.folder = path("checkpoints/" + file_name(stage)), .every = esp::epochs(1), .keep = 1};
     progress_.begin(stage, {.epochs = static_cast<int>(recipe.epochs), .steps = static_cast<int>(steps)});

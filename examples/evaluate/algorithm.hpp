@@ -2,15 +2,19 @@
 // Reads trained weights, of whatever widths, and reports accuracy, cost and latency.
 //
 //   evaluate --arch resnet56 --model resnet56.safetensors --data CIFAR_DIR
+//   evaluate --arch lenet-300-100 --model lottery/tickets/seed-1-round-15.safetensors
 //
-// The widths come from the file: a network that was shrunk and saved is loaded the same way. Files may
-// state their normalisation in the metadata (normalize_mean, normalize_std: a number for each channel); else
-// the data set's usual one is used.
+// The widths come from the file: a network that was shrunk and saved is loaded the same way. A ticket's file
+// holds weights under a mask; those that it calls dead are zero. Files may state their normalisation in the
+// metadata (normalize_mean, normalize_std: a number for each channel); else the data set's usual one is used.
 #pragma once
+
+#include <algorithm>
 
 #include "../common/session.hpp"
 #include "../common/show.hpp"
 
+#include <espalier/io/ticket.hpp>
 #include <espalier/report/network.hpp>
 
 namespace examples {
@@ -23,17 +27,26 @@ inline const Program evaluate_program{
              "  evaluate --arch resnet56 --model resnet56.safetensors --data cifar-10-batches-bin --json\n"
              "  evaluate --arch vgg16 --model runs/filter_pruning/pruned.safetensors --data cifar-10-batches-bin\n"
              "  evaluate --arch small-vgg --model demo-out/fine-tuned.safetensors\n",
-    .archs = {"resnet56", "resnet20", "resnet32", "resnet44", "resnet110", "vgg16", "vgg11", "vgg13", "vgg19", "small-vgg", "lenet300"},
+    .archs = {"resnet56", "resnet20", "resnet32", "resnet44", "resnet110", "vgg16", "vgg11", "vgg13", "vgg19", "small-vgg", "lenet300", "lenet-300-100", "lenet-5", "conv-2", "conv-4", "conv-6"},
     .trains = false};
+
+/// Reads a file of weights, or a ticket as the network that its mask makes of its weights.
+template <esp::Backend B, esp::Module M>
+void load_weights_or_ticket(B& device, M& net, const esp::SafetensorsFile& file, const std::string& path, const esp::Shape& image) {
+  const bool masked = std::any_of(file.entries().begin(), file.entries().end(), [](const auto& entry) { return entry.name.starts_with("param/"); });
+  if (masked) net = load_ticket(device, net, path).ticket.start(device);
+  else esp::load_weights(device, net, path, image);
+}
 
 template <esp::Backend B>
 esp::ExitCode evaluate(B& device, const Options& o) {
   if (o.model.empty()) throw esp::UsageError("--model is missing: name a safetensors file. See evaluate --help.");
   Images images = load_images(o, Parts::test);
-  if (const auto own = normalisation_of(esp::SafetensorsFile::read(o.model), images.test.c)) images.normalise = *own;
+  const auto file = esp::SafetensorsFile::read(o.model);
+  if (const auto own = normalisation_of(file, images.test.c)) images.normalise = *own;
 
   auto net = make_net(device, o, images.one(), esp::Rng(0));
-  esp::load_weights(device, net, o.model, images.one());
+  load_weights_or_ticket(device, net, file, o.model, images.one());
   const auto result = esp::evaluate(device, net, images.test, images.normalise, o.batch.value_or(128));
   const auto cost = esp::cost<B>(net, images.one());
   const auto one = esp::latency(device, net, images.one()), many = esp::latency(device, net, images.one().with(0, 32), {.runs = 20});

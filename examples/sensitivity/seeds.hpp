@@ -113,10 +113,9 @@ esp::ExitCode scan_seeds(const Options& o, const Images& images, const esp::data
   Session session(o, "sensitivity-" + o.arch, 1, configuration_json(o, images));
   const auto file_of = [&](std::uint64_t seed) { return session.path(esp::str("checkpoints/seed-", seed, ".safetensors")); };  // --force takes that folder away
   esp::detail::make_folder(session.path("checkpoints"));
-  const double half = static_cast<double>(recipe.epochs) / 2;
   const auto options_for = [&](std::uint64_t seed) {
     return esp::TrainOptions<esp::Sgd, esp::MultiStep>{.epochs = recipe.epochs, .batch = recipe.batch, .optimizer = {.momentum = 0.9, .weight_decay = recipe.weight_decay},
-        .schedule = {.from = recipe.lr, .factor = 0.1, .at = {esp::epochs(half), esp::epochs(half * 1.5)}}, .normalise = images.normalise, .augment = recipe.augment, .seed = seed, .prefetch = 0};
+        .schedule = recipe.schedule(), .normalise = images.normalise, .augment = recipe.augment, .seed = seed, .prefetch = 0};
   };
   const auto initial = [&](B& device, std::uint64_t seed) { return make_net(device, o, input, esp::Rng(seed)); };
   std::map<std::uint64_t, SeedScan> found;

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every public header compiles alone, twice in a row, without a warning.
+"""Every public header compiles alone, twice in a row, without a warning; with g++ those in detail folders do too.
 usage: alone.py COMPILER SOURCE_ROOT BUILD_ROOT"""
 
 import pathlib
@@ -18,7 +18,7 @@ def check(header):
     return run([compiler, *flags, *WARNINGS, "-fsyntax-only", "-x", "c++", "-"], line + line)
 
 
-headers = sorted(str(h.relative_to(include)) for h in include.rglob("*.hpp"))
+headers = sorted(str(h.relative_to(include)) for h in include.rglob("*.hpp") if sys.argv[1] == "g++" or h.parent.name != "detail")
 failures = 0
 for header, (worked, output) in zip(headers, in_parallel(check, headers)):
     if not worked:

@@ -4,20 +4,7 @@
 // equal bits on any number of threads.
 #pragma once
 
-// Eigen must neither thread nor split its work by itself: that would change bits with the threads.
-#ifndef EIGEN_DONT_PARALLELIZE
-#define EIGEN_DONT_PARALLELIZE
-#endif
-#if defined(__GNUC__) && !defined(__clang__)  // g++ 12 warns of its own AVX-512 header, which Eigen brings in
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <Eigen/Core>
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
-
-#include <cmath>
+#include <algorithm>
 #include <memory>
 #include <thread>
 
@@ -27,6 +14,7 @@
 #include <espalier/backend/detail/host_pool.hpp>
 #include <espalier/backend/detail/norm.hpp>
 #include <espalier/backend/detail/pool.hpp>
+#include <espalier/backend/detail/rows.hpp>
 #include <espalier/backend/detail/sparse.hpp>
 #include <espalier/backend/prepared.hpp>
 
@@ -189,68 +177,24 @@ class EigenCpu {
 
   void layer_norm_forward(Index rows, Index c, double eps, const float* x, const float* gamma, const float* beta, float* y, float* mean,
                           float* inv_std) {
-    const Row scale(gamma, c), shift(beta, c);
-    in_rows(rows, c, [&](Index i) {
-      const Row in(x + i * c, c);
-      const float centre = in.mean();
-      const float inverse = static_cast<float>(1 / std::sqrt(static_cast<double>((in - centre).square().mean()) + eps));
-      MutableRow(y + i * c, c) = (in - centre) * inverse * scale + shift;
-      mean[i] = centre;
-      inv_std[i] = inverse;
-    });
+    detail::layer_norm_forward(*pool_, rows, c, eps, x, gamma, beta, y, mean, inv_std);
   }
   void layer_norm_backward(Index rows, Index c, const float* x, const float* gamma, const float* mean, const float* inv_std, const float* dy,
                            float* dx, float* dgamma, float* dbeta) {
-    // The parameters' gradients are column sums of dy * xhat and dy; dx is used for the first on the way.
-    in_rows(rows, c, [&](Index i) {
-      MutableRow(dx + i * c, c) = Row(dy + i * c, c) * (Row(x + i * c, c) - mean[i]) * inv_std[i];
-    });
-    column_sums(rows, c, dx, dgamma, Store::assign);
-    column_sums(rows, c, dy, dbeta, Store::assign);
-    const Row scale(gamma, c);
-    in_rows(rows, c, [&](Index i) {
-      const Row g(dy + i * c, c), in(x + i * c, c);
-      const float first = (g * scale).mean();
-      const float second = (g * scale * (in - mean[i])).mean() * inv_std[i];
-      MutableRow(dx + i * c, c) = (g * scale - first - (in - mean[i]) * (inv_std[i] * second)) * inv_std[i];
-    });
+    detail::layer_norm_backward(*pool_, scratch(), rows, c, x, gamma, mean, inv_std, dy, dx, dgamma, dbeta);
   }
 
-  void softmax_forward(Index rows, Index c, const float* x, float* y) {
-    in_rows(rows, c, [&](Index i) {
-      const Row in(x + i * c, c);
-      MutableRow out(y + i * c, c);
-      out = (in - in.maxCoeff()).exp();
-      out *= 1 / out.sum();
-    });
-  }
-  void softmax_backward(Index rows, Index c, const float* y, const float* dy, float* dx) {
-    in_rows(rows, c, [&](Index i) {
-      const Row p(y + i * c, c), g(dy + i * c, c);
-      MutableRow(dx + i * c, c) = p * (g - (p * g).sum());
-    });
-  }
+  void softmax_forward(Index rows, Index c, const float* x, float* y) { detail::softmax_forward(*pool_, rows, c, x, y); }
+  void softmax_backward(Index rows, Index c, const float* y, const float* dy, float* dx) { detail::softmax_backward(*pool_, rows, c, y, dy, dx); }
   void cross_entropy_forward(Index rows, Index c, const float* logits, const std::int32_t* labels, float* probabilities, float* losses) {
-    in_rows(rows, c, [&](Index i) {
-      const Row in(logits + i * c, c);
-      MutableRow out(probabilities + i * c, c);
-      const float largest = in.maxCoeff();
-      out = (in - largest).exp();
-      const float total = out.sum();
-      out *= 1 / total;
-      losses[i] = std::log(total) + largest - in[labels[i]];
-    });
+    detail::cross_entropy_forward(*pool_, rows, c, logits, labels, probabilities, losses);
   }
   void cross_entropy_backward(Index rows, Index c, const float* probabilities, const std::int32_t* labels, const float* scale, float* dlogits) {
-    in_rows(rows, c, [&](Index i) {
-      MutableRow out(dlogits + i * c, c);
-      out = Row(probabilities + i * c, c) * *scale;
-      out[labels[i]] -= *scale;
-    });
+    detail::cross_entropy_backward(*pool_, rows, c, probabilities, labels, scale, dlogits);
   }
 
   void gather_rows(Index n, Index c, const float* table, const std::int32_t* ids, float* out) {
-    in_rows(n, c, [&](Index i) { std::copy_n(table + ids[i] * c, c, out + i * c); });
+    detail::for_each_row(*pool_, n, c, [&](Index i) { std::copy_n(table + ids[i] * c, c, out + i * c); });
   }
   // Blocks are columns, so that equal ids are added in the order of their positions.
   void scatter_add_rows(Index n, Index c, const float* dout, const std::int32_t* ids, float* dtable) {
@@ -274,20 +218,11 @@ class EigenCpu {
     return *scratch_;
   }
 
-  using Row = Eigen::Map<const Eigen::ArrayXf>;
-  using MutableRow = Eigen::Map<Eigen::ArrayXf>;
   static constexpr Index block_size = 16384;  // elements; blocks depend on sizes alone
 
   // f(first, last) over ranges of at most block_size elements.
   template <class F> void in_blocks(Index n, F f) {
     pool_->run((n + block_size - 1) / block_size, [&](Index block, int) { f(block * block_size, std::min(n, (block + 1) * block_size)); });
-  }
-  // f(row) for every row, in blocks of about block_size elements.
-  template <class F> void in_rows(Index rows, Index c, F f) {
-    const Index step = std::max<Index>(1, block_size / std::max<Index>(c, 1));
-    pool_->run((rows + step - 1) / step, [&](Index block, int) {
-      for (Index i = block * step; i < std::min(rows, (block + 1) * step); ++i) f(i);
-    });
   }
   detail::ConvAlgorithm algorithm() const {
     return options_.convolution == ConvolutionMode::exact ? detail::ConvAlgorithm::direct : detail::ConvAlgorithm::automatic;

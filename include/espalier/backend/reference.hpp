@@ -11,12 +11,14 @@
 
 #include <espalier/backend/concept.hpp>
 #include <espalier/backend/detail/host_pool.hpp>
+#include <espalier/backend/detail/reference_pooling.hpp>
+#include <espalier/backend/detail/reference_rows.hpp>
 
 namespace espalier {
 
-/// Obvious loops in element type T; sums are accumulated in double.
+/// Obvious loops in element type T; sums are accumulated in double. Pooling and what stays within a row are the bases'.
 template <std::floating_point T = float>
-class BasicReference {
+class BasicReference : public detail::ReferencePooling<T>, public detail::ReferenceRows<T> {
  public:
   using Scalar = T;
   using Compute = T;
@@ -174,128 +176,6 @@ class BasicReference {
     }
   }
 
-  void layer_norm_forward(Index rows, Index c, double eps, const T* x, const T* gamma, const T* beta, T* y, T* mean, T* inv_std) {
-    for (Index i = 0; i < rows; ++i) {
-      double first = 0, second = 0;
-      for (Index j = 0; j < c; ++j) first += static_cast<double>(x[i * c + j]);
-      first /= static_cast<double>(c);
-      for (Index j = 0; j < c; ++j) second += square(static_cast<double>(x[i * c + j]) - first);
-      const double inverse = 1 / std::sqrt(second / static_cast<double>(c) + eps);
-      for (Index j = 0; j < c; ++j)
-        y[i * c + j] = static_cast<T>((static_cast<double>(x[i * c + j]) - first) * inverse * static_cast<double>(gamma[j]) +
-                                      static_cast<double>(beta[j]));
-      mean[i] = static_cast<T>(first);
-      inv_std[i] = static_cast<T>(inverse);
-    }
-  }
-
-  void layer_norm_backward(Index rows, Index c, const T* x, const T* gamma, const T* mean, const T* inv_std, const T* dy, T* dx,
-                           T* dgamma, T* dbeta) {
-    const auto x_hat = [&](Index i, Index j) {
-      return (static_cast<double>(x[i * c + j]) - static_cast<double>(mean[i])) * static_cast<double>(inv_std[i]);
-    };
-    for (Index i = 0; i < rows; ++i) {
-      double sum_g = 0, sum_gx = 0;
-      for (Index j = 0; j < c; ++j) {
-        const double g = static_cast<double>(dy[i * c + j]) * static_cast<double>(gamma[j]);
-        sum_g += g;
-        sum_gx += g * x_hat(i, j);
-      }
-      for (Index j = 0; j < c; ++j) {
-        const double g = static_cast<double>(dy[i * c + j]) * static_cast<double>(gamma[j]), n = static_cast<double>(c);
-        dx[i * c + j] = static_cast<T>(static_cast<double>(inv_std[i]) * (g - sum_g / n - x_hat(i, j) * sum_gx / n));
-      }
-    }
-    for (Index j = 0; j < c; ++j) {
-      double gradient_gamma = 0, gradient_beta = 0;
-      for (Index i = 0; i < rows; ++i) {
-        gradient_gamma += static_cast<double>(dy[i * c + j]) * x_hat(i, j);
-        gradient_beta += static_cast<double>(dy[i * c + j]);
-      }
-      dgamma[j] = static_cast<T>(gradient_gamma);
-      dbeta[j] = static_cast<T>(gradient_beta);
-    }
-  }
-
-  void softmax_forward(Index rows, Index c, const T* x, T* y) {
-    for (Index i = 0; i < rows; ++i) {
-      const T* row = x + i * c;
-      const double largest = static_cast<double>(*std::max_element(row, row + c));
-      double total = 0;
-      for (Index j = 0; j < c; ++j) total += std::exp(static_cast<double>(row[j]) - largest);
-      for (Index j = 0; j < c; ++j) y[i * c + j] = static_cast<T>(std::exp(static_cast<double>(row[j]) - largest) / total);
-    }
-  }
-
-  void softmax_backward(Index rows, Index c, const T* y, const T* dy, T* dx) {
-    for (Index i = 0; i < rows; ++i) {
-      double dot = 0;
-      for (Index j = 0; j < c; ++j) dot += static_cast<double>(y[i * c + j]) * static_cast<double>(dy[i * c + j]);
-      for (Index j = 0; j < c; ++j)
-        dx[i * c + j] = static_cast<T>(static_cast<double>(y[i * c + j]) * (static_cast<double>(dy[i * c + j]) - dot));
-    }
-  }
-
-  void cross_entropy_forward(Index rows, Index c, const T* logits, const std::int32_t* labels, T* probabilities, T* losses) {
-    softmax_forward(rows, c, logits, probabilities);
-    for (Index i = 0; i < rows; ++i) {
-      const T* row = logits + i * c;
-      const double largest = static_cast<double>(*std::max_element(row, row + c));
-      double total = 0;
-      for (Index j = 0; j < c; ++j) total += std::exp(static_cast<double>(row[j]) - largest);
-      losses[i] = static_cast<T>(std::log(total) + largest - static_cast<double>(row[labels[i]]));
-    }
-  }
-
-  // dlogits = (p - onehot(label)) * *scale
-  void cross_entropy_backward(Index rows, Index c, const T* probabilities, const std::int32_t* labels, const T* scale, T* dlogits) {
-    for (Index i = 0; i < rows; ++i)
-      for (Index j = 0; j < c; ++j) dlogits[i * c + j] = (probabilities[i * c + j] - (j == labels[i] ? T{1} : T{0})) * *scale;
-  }
-
-  void gather_rows(Index n, Index c, const T* table, const std::int32_t* ids, T* out) {
-    for (Index i = 0; i < n; ++i) std::copy_n(table + ids[i] * c, c, out + i * c);
-  }
-  void scatter_add_rows(Index n, Index c, const T* dout, const std::int32_t* ids, T* dtable) {
-    for (Index i = 0; i < n; ++i)
-      for (Index j = 0; j < c; ++j) dtable[ids[i] * c + j] += dout[i * c + j];
-  }
-
-  // argmax[i] is the position h * w_extent + w inside the image; the first maximum wins.
-  void max_pool_forward(const PoolShape& s, const T* x, T* y, std::int32_t* argmax) {
-    for_each_window(s, [&](Index out, Index n, Index c, Index y0, Index y1, Index x0, Index x1) {
-      Index best = -1;
-      for (Index iy = y0; iy < y1; ++iy)
-        for (Index ix = x0; ix < x1; ++ix)
-          if (const Index here = iy * s.w + ix; best < 0 || x[(n * s.h * s.w + here) * s.c + c] > x[(n * s.h * s.w + best) * s.c + c]) best = here;
-      y[out] = x[(n * s.h * s.w + best) * s.c + c];
-      argmax[out] = static_cast<std::int32_t>(best);
-    });
-  }
-  void max_pool_backward(const PoolShape& s, const T* dy, const std::int32_t* argmax, T* dx) {
-    std::fill_n(dx, s.n * s.h * s.w * s.c, T{0});
-    for_each_window(s, [&](Index out, Index n, Index c, Index, Index, Index, Index) {
-      dx[(n * s.h * s.w + argmax[out]) * s.c + c] += dy[out];
-    });
-  }
-  // Padding counts in the divisor, as in PyTorch's default.
-  void avg_pool_forward(const PoolShape& s, const T* x, T* y) {
-    for_each_window(s, [&](Index out, Index n, Index c, Index y0, Index y1, Index x0, Index x1) {
-      double total = 0;
-      for (Index iy = y0; iy < y1; ++iy)
-        for (Index ix = x0; ix < x1; ++ix) total += static_cast<double>(x[((n * s.h + iy) * s.w + ix) * s.c + c]);
-      y[out] = static_cast<T>(total / static_cast<double>(s.kernel_h * s.kernel_w));
-    });
-  }
-  void avg_pool_backward(const PoolShape& s, const T* dy, T* dx) {
-    std::fill_n(dx, s.n * s.h * s.w * s.c, T{0});
-    for_each_window(s, [&](Index out, Index n, Index c, Index y0, Index y1, Index x0, Index x1) {
-      for (Index iy = y0; iy < y1; ++iy)
-        for (Index ix = x0; ix < x1; ++ix)
-          dx[((n * s.h + iy) * s.w + ix) * s.c + c] += dy[out] / static_cast<T>(s.kernel_h * s.kernel_w);
-    });
-  }
-
  private:
   static double square(double v) { return v * v; }
   static void put(T& to, double value, Store store) {
@@ -314,17 +194,6 @@ class BasicReference {
         const Index iy = oy * s.stride_h + ky - s.pad_h, ix = ox * s.stride_w + kx - s.pad_w;
         if (iy >= 0 && iy < s.h && ix >= 0 && ix < s.w) f(ky * s.kernel_w + kx, iy, ix);
       }
-  }
-  // f(output offset, image, channel, y range, x range), the ranges cut to the image.
-  template <class F> static void for_each_window(const PoolShape& s, F f) {
-    for (Index n = 0; n < s.n; ++n)
-      for (Index oy = 0; oy < s.out_h(); ++oy)
-        for (Index ox = 0; ox < s.out_w(); ++ox)
-          for (Index c = 0; c < s.c; ++c) {
-            const Index y0 = oy * s.stride_h - s.pad_h, x0 = ox * s.stride_w - s.pad_w;
-            f(((n * s.out_h() + oy) * s.out_w() + ox) * s.c + c, n, c, std::max<Index>(y0, 0), std::min(y0 + s.kernel_h, s.h),
-              std::max<Index>(x0, 0), std::min(x0 + s.kernel_w, s.w));
-          }
   }
   static void copy_axis(const StridedCopy& c, int axis, const T* from, T* to, Store store) {
     if (axis == c.extents.rank() || axis == Shape::max_rank) {  // the second for the compiler's bounds checker

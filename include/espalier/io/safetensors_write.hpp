@@ -18,6 +18,7 @@
 #include <espalier/error.hpp>
 #include <espalier/io/atomic_file.hpp>
 #include <espalier/io/checked.hpp>
+#include <espalier/io/detail/json_string.hpp>
 #include <espalier/io/dtype.hpp>
 #include <espalier/io/json.hpp>
 #include <espalier/io/safetensors.hpp>

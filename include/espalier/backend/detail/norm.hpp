@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Batch norm, layer norm and column sums over row-major rows of c channels, vectorised over the
+// Batch norm and column sums over row-major rows of c channels, vectorised over the
 // channels. Rows are cut into blocks that depend on the sizes alone; statistics are merged in block
 // order in double, so that the bits do not depend on the number of threads.
 #pragma once

@@ -4,8 +4,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 #include <map>
 #include <optional>
 #include <string>
@@ -13,6 +11,7 @@
 #include <vector>
 
 #include <espalier/prune/channel_groups.hpp>
+#include <espalier/prune/detail/contribution.hpp>
 #include <espalier/prune/detail/dependence.hpp>
 
 namespace espalier::detail {
@@ -94,11 +93,6 @@ class DeadSet {
     int reading;
     Index position;  // in ChannelReading::in
   };
-  struct Contribution {
-    double value = 0;
-    bool uniform = true;  // the same wherever the row computes
-    bool flat = true;     // as is what it reads
-  };
 
   const ChannelReading& reading(const Read& read) const { return d_.readings[static_cast<std::size_t>(read.reading)]; }
   std::size_t at(std::size_t group, Index channel) const { return static_cast<std::size_t>(channels_[group][static_cast<std::size_t>(channel)]); }
@@ -121,44 +115,8 @@ class DeadSet {
     return true;
   }
 
-  // What a row gets from a slice in each application of the weight, if that is one number.
   Contribution contribution(const void* weight, Index row, Index slice) const {
-    const HostTensor& w = all_.values.at(d_.paths.at(weight));
-    double low = std::numeric_limits<double>::infinity(), high = -low, tolerance = 0;
-    Contribution all;
-    for (const int use : uses_.at(weight)) {
-      const ChannelReading& r = d_.readings[static_cast<std::size_t>(use)];
-      const auto constant = r.constants.find(r.linear ? r.position(row, slice) : -1);
-      if (constant == r.constants.end()) return {.uniform = false, .flat = false};
-      const std::vector<double>& plane = constant->second;
-      const ConvShape& s = r.sizes;
-      const float* taps = w.values.data() + (row * r.slices() + slice) * s.kernel_h * s.kernel_w;
-      double magnitude = 0;
-      for (Index tap = 0; tap < s.kernel_h * s.kernel_w; ++tap) magnitude += std::abs(static_cast<double>(taps[tap]));
-      tolerance = std::max(tolerance, constant_tolerance * r.scale * magnitude);
-      const auto [least, most] = std::minmax_element(plane.begin(), plane.end());
-      all.flat = all.flat && *most - *least <= constant_tolerance * r.scale;
-      if (*least == *most && (*least == 0 || (s.pad_h == 0 && s.pad_w == 0))) {
-        double sum = 0;
-        for (Index tap = 0; tap < s.kernel_h * s.kernel_w; ++tap) sum += static_cast<double>(taps[tap]) * *least;
-        low = std::min(low, sum), high = std::max(high, sum);
-        continue;
-      }
-      for (Index y = 0; y < s.out_h() && !(high - low > tolerance); ++y)
-        for (Index x = 0; x < s.out_w(); ++x) {
-          double sum = 0;
-          for (Index ky = 0; ky < s.kernel_h; ++ky)
-            for (Index kx = 0; kx < s.kernel_w; ++kx) {
-              const Index in_y = y * s.stride_h + ky - s.pad_h, in_x = x * s.stride_w + kx - s.pad_w;
-              if (in_y < 0 || in_y >= s.h || in_x < 0 || in_x >= s.w) continue;
-              sum += static_cast<double>(taps[ky * s.kernel_w + kx]) * plane[static_cast<std::size_t>(in_y * s.w + in_x)];
-            }
-          low = std::min(low, sum), high = std::max(high, sum);
-        }
-    }
-    all.uniform = high - low <= tolerance;
-    all.value = low == high ? low : (low + high) / 2;
-    return all;
+    return detail::contribution(all_.values.at(d_.paths.at(weight)), d_.readings, uses_.at(weight), row, slice);
   }
 
   void find_sinks() {
