@@ -104,7 +104,6 @@ class Server:
     def time(self, workload, mode, iterations):
         if mode not in self.workloads.get(workload, []):
             raise ValueError(f"time: no workload {workload} in mode {mode}; `list` names them")
-        torch.set_flush_denormal(True)  # ours does; without it, steps of a fitted network slow down
         torch.set_num_threads(1 if mode.endswith("+1thread") else self.threads)
         step = self.ready.get((workload, mode))
         if step is None:
@@ -144,6 +143,7 @@ class Server:
 
 
 def main():
+    torch.set_flush_denormal(True)  # before its threads start, which inherit it; without, steps of a fitted network slow down
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--compile", action="store_true",

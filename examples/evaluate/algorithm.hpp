@@ -5,8 +5,8 @@
 //   evaluate --arch lenet-300-100 --model lottery/tickets/seed-1-round-15.safetensors
 //
 // The widths come from the file: a network that was shrunk and saved is loaded the same way. A ticket's file
-// holds weights under a mask; those that it calls dead are zero. Files may state their normalisation in the
-// metadata (normalize_mean, normalize_std: a number for each channel); else the data set's usual one is used.
+// holds weights under a mask; those that it calls dead are zero. Files of weights may state their normalisation in the
+// metadata (normalize_mean, normalize_std: a number for each channel); else, and for tickets, the data set's usual one is used.
 #pragma once
 
 #include <algorithm>
@@ -21,12 +21,13 @@ namespace examples {
 
 inline const Program evaluate_program{
     .name = "evaluate",
-    .summary = "Evaluates trained weights on a test set: accuracy, parameters, MACs, latency.",
+    .summary = "Evaluates trained weights, or a ticket's, on a test set: accuracy, parameters, MACs, latency.",
     .usage = "Examples:\n"
              "  evaluate --arch resnet56 --model resnet56.safetensors --data cifar-10-batches-bin\n"
              "  evaluate --arch resnet56 --model resnet56.safetensors --data cifar-10-batches-bin --json\n"
              "  evaluate --arch vgg16 --model runs/filter_pruning/pruned.safetensors --data cifar-10-batches-bin\n"
-             "  evaluate --arch small-vgg --model demo-out/fine-tuned.safetensors\n",
+             "  evaluate --arch small-vgg --model demo-out/fine-tuned.safetensors\n"
+             "  evaluate --arch lenet-300-100 --model lottery/tickets/seed-1-round-15.safetensors\n",
     .archs = {"resnet56", "resnet20", "resnet32", "resnet44", "resnet110", "vgg16", "vgg11", "vgg13", "vgg19", "small-vgg", "lenet300", "lenet-300-100", "lenet-5", "conv-2", "conv-4", "conv-6"},
     .trains = false};
 

@@ -151,6 +151,8 @@ inline esp::Json configuration_json(const Options& o, const Images& images, cons
   out["batch"] = protocol.batch;
   out["rounds"] = rounds;
   out["rewind"] = esp::str(protocol.rewind);
+  if (!o.ticket.empty()) out["ticket"] = o.ticket;
+  if (o.structured) out["structured"] = true;
   out["seeds"] = static_cast<std::int64_t>(o.seeds.value_or(1));
   return out;
 }

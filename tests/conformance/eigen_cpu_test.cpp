@@ -71,4 +71,19 @@ TEST_CASE("results below the smallest normal float are zero on every thread, and
     CHECK(product(flushes, 2e-19f, 1e-19f) == std::vector<float>(200000, 2e-19f * 1e-19f));  // 2e-38: normal
     CHECK(tiny * tiny > 0.0f);
   }
+#if defined(__SSE__)
+  // Whatever mode the caller is in: blocks that it computes itself are no others.
+  const unsigned mode = _mm_getcsr();
+  for (const unsigned callers : {mode | 0x8040u, mode | 0x0040u}) {  // flushed results and inputs, inputs alone
+    EigenCpu flushes({.threads = 3}), keeps({.threads = 3, .subnormals = Subnormals::keep});
+    _mm_setcsr(callers);
+    const auto kept = product(keeps, 1e-20f, 1e-20f), flushed = product(flushes, 1e-20f, 1e-20f), read = product(flushes, 1e-40f, 1e20f);
+    const unsigned after = _mm_getcsr();
+    _mm_setcsr(mode);
+    CHECK((after & ~0x3fu) == (callers & ~0x3fu));
+    CHECK(kept == std::vector<float>(200000, 1e-40f));
+    CHECK(flushed == std::vector<float>(200000, 0.0f));
+    CHECK(read == std::vector<float>(200000, 1e-40f * 1e20f));
+  }
+#endif
 }

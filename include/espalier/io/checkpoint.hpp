@@ -102,6 +102,7 @@ struct Checkpointer {
  private:
   template <class T, class Observer>
   static void restore(T& trainer, Observer& observer, const SafetensorsFile& file, const Json& state) {
+    static_assert(detail::checked_observer<Observer, T>());
     const std::string found = state.at("configuration").as_string(), needed = detail::configuration(trainer.options());
     if (found != needed)
       throw StaleState(str(file.where(), ": found a run with {", found, "}, needed {", needed, "}; resume with the same options, or use another folder"));

@@ -82,7 +82,7 @@ struct MemberEntry {
   To<Extent> extent = nullptr;
 };
 
-// Walking costs a compiler much for each new f, so a module is walked in one way only, which makes a list.
+// Walking costs a compiler much for each new f, so where paths are wanted a module is walked in one way, which makes a list.
 template <Backend B, class M>
 [[gnu::noinline]] auto members_of(M& module) {
   constexpr bool is_const = std::is_const_v<M>;
@@ -91,9 +91,10 @@ template <Backend B, class M>
     auto& entry = list.emplace_back();
     entry.path = path;
     using Bare = std::remove_cvref_t<decltype(member)>;
-    if constexpr (is_parameter<Bare>) entry.parameter = &member;
-    else if constexpr (is_buffer<Bare>) entry.buffer = &member;
-    else entry.extent = &member;
+    if constexpr (std::is_same_v<Bare, Parameter<B>>) entry.parameter = &member;
+    else if constexpr (std::is_same_v<Bare, espalier::Buffer<B>>) entry.buffer = &member;
+    else if constexpr (std::is_same_v<Bare, Extent>) entry.extent = &member;
+    else static_assert(std::is_same_v<Bare, Extent>, "a module that is a template over its backend holds members of that backend only; keep those of another outside, or in a module that is no template over a backend alone");
   };
   walk(module, std::string{}, add);
   return list;
@@ -101,7 +102,8 @@ template <Backend B, class M>
 
 }  // namespace detail
 
-/// f(path, member) for every Parameter, Buffer and Extent, in the order of declaration.
+/// f(path, member) for every Parameter, Buffer and Extent, in the order of declaration. f may change what a member holds,
+/// but not which members there are.
 template <class M, class F>
 void for_each_member(M& module, F f) {
   using Of = detail::BackendOf<std::remove_const_t<M>>;

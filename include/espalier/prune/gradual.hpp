@@ -69,7 +69,7 @@ std::pair<Mask, TrainResult> prune_gradually(B& b, M& net, const D& data, const 
   policy.validate();
   Trainer trainer(b, net, data, options);
   detail::check_in_training(policy.sparsity, {trainer.iterations_in_all(), trainer.step().epoch_length});
-  checkpoints.resume(trainer, observer);
+  detail::resume(trainer, observer, checkpoints);
   Mask mask = trainer.optimizer().mask().empty() ? Mask::ones(net) : trainer.optimizer().mask();
   const auto decide_if_due = [&] {
     if (!policy.sparsity.due(trainer.step())) return false;

@@ -106,7 +106,8 @@ std::pair<Ticket<M>, TrainedTicket<M>> prune_in_rounds(B& b, Ticket<M> ticket, c
 /// The snapshot that `then` rewinds to is taken in the first training. When `stop()` is true, training ends between
 /// two batches, `each` is not called for the half-trained network, and `trained.stopped` says so. An observer that
 /// collects scores over the trainings, such as ScoreCollector<Movement, B>, is asked for them where `decide` reads scores;
-/// they are in no ticket, so to go on from one, save_scores() beside it in `each`, and restore() the collector.
+/// they are in no ticket. When `each` sees a ticket, the collector holds that ticket's own training, which comes again if
+/// one goes on from it: what belongs to the ticket of round r are the scores saved in `each` of round r - 1.
 ///
 /// Throws before anything is computed: PolicyError if the policy is out of range, StaleState if a ticket of a later round is
 /// continued that goes back to another step than the policy. Throws StaleState if a decision revives a weight.

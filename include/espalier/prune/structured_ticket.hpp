@@ -57,7 +57,7 @@ struct TicketWithoutDead {
 ///
 ///         `zero` is as good where a ReLU makes the zero of a bias that is exactly 0: its gradient is 0 too. Such are all
 ///         constants of Frankle & Carbin's networks, rewound to step 0. Otherwise a constant is one at the start only: in
-///         the ticket the bias that made it learns, and here it is gone.
+///         the ticket the bias that made it, or a live weight of value 0 that reads it, can learn or decay, and here it is gone.
 /// Throws StaleState if the mask does not fit the network.
 template <Backend B, Module M>
 TicketWithoutDead<M> remove_dead(B& b, const Ticket<M>& ticket, const Shape& input) {

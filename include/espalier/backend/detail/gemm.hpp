@@ -38,7 +38,7 @@ struct GemmBlocks {
     if (blocks < wanted && s.k >= 1024) splits = std::min(ceil_div(wanted, blocks), s.k / 512);
     // Of few rows, B is what costs. A thread that takes a range of its rows finds them in its cache: their gradients
     // and updates are cut that way too.
-    if (s.k >= 512 && 12 * s.m <= s.k && affordable >= 64) splits = std::max<Index>(splits, 4);
+    if (s.m <= 5 * tile_rows && s.k >= 512 && 12 * s.m <= s.k && affordable >= 64) splits = std::max<Index>(splits, 4);
     k_step = std::max<Index>(1, Pieces::at_most(ceil_div(s.k, splits), 384).size(0));
   }
 };

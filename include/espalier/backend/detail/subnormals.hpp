@@ -10,8 +10,8 @@
 namespace espalier {
 
 /// What becomes of a result that is below the smallest normal float (1.2e-38) and not zero: zero, or what IEEE 754's
-/// gradual underflow says, slowly. Inputs are read as they are in either case. On processors other than x86, which
-/// are not slowed down, subnormals are always kept.
+/// gradual underflow says, slowly. Inputs are read as they are in either case, whatever mode the calling thread is in. On
+/// processors other than x86, which are not slowed down, the processor's mode stays as it is: subnormals are kept.
 enum class Subnormals { flush, keep };
 
 namespace detail {
@@ -22,27 +22,28 @@ inline constexpr bool can_flush_subnormals = true;
 inline constexpr bool can_flush_subnormals = false;
 #endif
 
-/// Sets the calling thread's mode while it lives, and restores what was before.
+/// Sets the calling thread's mode while it lives, and restores what was before; exceptions raised meanwhile stay raised.
 class SubnormalScope {
  public:
   explicit SubnormalScope([[maybe_unused]] Subnormals wanted) {
 #if defined(__SSE__)
     before_ = _mm_getcsr();
-    changed_ = wanted == Subnormals::flush && (before_ & flush_to_zero) == 0;
-    if (changed_) set(before_ | flush_to_zero);
+    const unsigned mode = (before_ & ~(flush_results | flush_inputs)) | (wanted == Subnormals::flush ? flush_results : 0);
+    changed_ = mode != before_;
+    if (changed_) set(mode);
 #endif
   }
   SubnormalScope(const SubnormalScope&) = delete;
   SubnormalScope& operator=(const SubnormalScope&) = delete;
   ~SubnormalScope() {
 #if defined(__SSE__)
-    if (changed_) set(before_);
+    if (changed_) set((before_ & ~raised) | (_mm_getcsr() & raised));
 #endif
   }
 
 #if defined(__SSE__)
  private:
-  static constexpr unsigned flush_to_zero = 0x8000;
+  static constexpr unsigned flush_results = 0x8000, flush_inputs = 0x0040, raised = 0x003f;  // bits of MXCSR
   // Compilers do not know that arithmetic depends on the mode, but they keep loads and stores on their side of this.
   static void set(unsigned mode) {
     asm volatile("" ::: "memory");

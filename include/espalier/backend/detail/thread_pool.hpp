@@ -61,8 +61,8 @@ class ThreadPool {
     call_ = [](void* body, Index block, int worker) { (*static_cast<Body*>(body))(block, worker); };
     for (int i = 0; i < threads_; ++i) {
       Share& share = shares_[static_cast<std::size_t>(i)];
-      share.next.store(blocks * i / threads_, std::memory_order_relaxed);
-      share.end = blocks * (i + 1) / threads_;
+      share.next.store((blocks * i + threads_ - 1) / threads_, std::memory_order_relaxed);
+      share.end = (blocks * (i + 1) + threads_ - 1) / threads_;
     }
     inside_.store(true, std::memory_order_relaxed);
     const std::uint32_t closed = state_.load(std::memory_order_relaxed);

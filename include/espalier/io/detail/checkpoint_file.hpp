@@ -147,9 +147,18 @@ concept GathersScores = requires(const Observer& observer, Observer& mutable_obs
   mutable_observer.restore(trainer.device(), trainer.net(), scores);
 };
 
+/// Nothing that a decision reads may be missing from a checkpoint unnoticed.
+template <class Observer, class T>
+constexpr bool checked_observer() {
+  constexpr bool has_scores = requires(const Observer& observer, const T& trainer) { observer.scores(trainer.device()); };
+  static_assert(!has_scores || GathersScores<Observer, T>, "an observer with scores(B&) needs restore(B&, const M&, const Scores&) too, so that a checkpoint can carry what it gathered; hand both on to the ScoreCollector inside");
+  return true;
+}
+
 /// Everything of a trainer, and what its observer gathered, ready to be written.
 template <class T, class Observer>
 SafetensorsWriter checkpoint_of(const T& trainer, const Observer& observer) {
+  static_assert(checked_observer<Observer, T>());
   ChecksummingWriter writer;
   const TrainerState state = trainer.state();
   const Json extents = add_members(writer, trainer.device(), trainer.net(), "param/", "buffer/");
