@@ -100,28 +100,35 @@ template <Backend B, class M>
   return list;
 }
 
-}  // namespace detail
-
-/// f(path, member) for every Parameter, Buffer and Extent, in the order of declaration. f may change what a member holds,
-/// but not which members there are.
+// f(path, member) for every member, where f takes each of the three kinds; it may change what a member holds, but not
+// which members there are.
 template <class M, class F>
-void for_each_member(M& module, F f) {
-  using Of = detail::BackendOf<std::remove_const_t<M>>;
+void for_each_listed(M& module, F f) {
+  using Of = BackendOf<std::remove_const_t<M>>;
   if constexpr (requires { typename Of::type; }) {
-    for (const auto& entry : detail::members_of<typename Of::type>(module)) {
+    for (const auto& entry : members_of<typename Of::type>(module)) {
       if (entry.parameter != nullptr) f(entry.path, *entry.parameter);
       else if (entry.buffer != nullptr) f(entry.path, *entry.buffer);
       else f(entry.path, *entry.extent);
     }
   } else {
-    detail::walk(module, std::string{}, f);
+    walk(module, std::string{}, f);
   }
+}
+
+}  // namespace detail
+
+/// f(path, member) for every Parameter, Buffer and Extent, in the order of declaration. f is asked for the kinds that the
+/// module has.
+template <class M, class F>
+void for_each_member(M& module, F f) {
+  detail::walk(module, std::string{}, f);
 }
 
 /// f(path, parameter) for everything that learns.
 template <class M, class F>
 void for_each_parameter(M& module, F f) {
-  for_each_member(module, [&](const std::string& path, auto& member) {
+  detail::for_each_listed(module, [&](const std::string& path, auto& member) {
     if constexpr (detail::is_parameter<std::remove_cvref_t<decltype(member)>>) f(path, member);
   });
 }
@@ -138,7 +145,7 @@ void for_each_unnamed_parameter(M& module, F f) {
 /// f(path, buffer) for everything that is kept but not learnt.
 template <class M, class F>
 void for_each_buffer(M& module, F f) {
-  for_each_member(module, [&](const std::string& path, auto& member) {
+  detail::for_each_listed(module, [&](const std::string& path, auto& member) {
     if constexpr (detail::is_buffer<std::remove_cvref_t<decltype(member)>>) f(path, member);
   });
 }
@@ -146,7 +153,7 @@ void for_each_buffer(M& module, F f) {
 /// f(path, extent) for every structural count.
 template <class M, class F>
 void for_each_extent(M& module, F f) {
-  for_each_member(module, [&](const std::string& path, auto& member) {
+  detail::for_each_listed(module, [&](const std::string& path, auto& member) {
     if constexpr (std::is_same_v<std::remove_cvref_t<decltype(member)>, Extent>) f(path, member);
   });
 }

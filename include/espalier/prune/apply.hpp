@@ -30,7 +30,7 @@ struct PlannedSlices {
 template <class M>
 std::map<std::string, Shape> outside_shapes(const M& net) {
   std::map<std::string, Shape> shapes;
-  for_each_member(net, [&](const std::string& path, const auto& member) {
+  detail::for_each_listed(net, [&](const std::string& path, const auto& member) {
     if constexpr (requires { member.outside_shape(); }) shapes[path] = member.outside_shape();
     else if constexpr (requires { member.value.shape(); }) shapes[path] = member.value.shape();
     else shapes[path] = Shape{member.value};
@@ -145,7 +145,7 @@ template <Backend B, Module M>
 M shrink(B& b, const M& net, const Plan& plan) {
   const auto dead = detail::slices_of<B>(net, plan, [](ChannelRole) { return true; });
   M slim = net;
-  for_each_member(slim, [&](const std::string& path, auto& member) {
+  detail::for_each_listed(slim, [&](const std::string& path, auto& member) {
     const auto found = dead.of.find(path);
     if (found == dead.of.end()) return;
     if constexpr (std::is_same_v<std::remove_cvref_t<decltype(member)>, Extent>) {

@@ -68,7 +68,7 @@ struct Owner {
 template <Module M>
 std::unordered_map<const void*, Owner> owners_of(const M& net) {
   std::unordered_map<const void*, Owner> owners;
-  for_each_member(net, [&](const std::string& path, const auto& member) { owners[&member] = {path, static_cast<int>(owners.size())}; });
+  detail::for_each_listed(net, [&](const std::string& path, const auto& member) { owners[&member] = {path, static_cast<int>(owners.size())}; });
   return owners;
 }
 

@@ -139,7 +139,7 @@ template <Backend B, Module M>
 M fold_constants(B& b, const M& masked, const DeadChannels& found) {
   M folded = masked;
   std::size_t done = 0;
-  for_each_member(folded, [&](const std::string& path, auto& member) {
+  detail::for_each_listed(folded, [&](const std::string& path, auto& member) {
     if constexpr (requires { member.init; }) {
       const auto fold = std::find_if(found.folds.begin(), found.folds.end(), [&](const Fold& f) { return f.path == path; });
       if (fold == found.folds.end()) return;

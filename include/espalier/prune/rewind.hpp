@@ -86,9 +86,9 @@ struct LotteryRewind {
   template <Module M>
   static void keep_the_rest(const M& from, M& to_net, const Mask& mask) {
     std::vector<const void*> sources;
-    for_each_member(from, [&](const std::string&, const auto& member) { sources.push_back(&member); });
+    detail::for_each_listed(from, [&](const std::string&, const auto& member) { sources.push_back(&member); });
     std::size_t next = 0;
-    for_each_member(to_net, [&](const std::string& path, auto& member) {
+    detail::for_each_listed(to_net, [&](const std::string& path, auto& member) {
       const auto* source = static_cast<const std::remove_cvref_t<decltype(member)>*>(sources[next++]);
       if (mask.find(path) == nullptr) member = *source;
     });

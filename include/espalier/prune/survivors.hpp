@@ -28,7 +28,7 @@ struct Reinitialise {
   template <Backend B, Module M>
   void start(B& b, M& net) const {
     double fan_in = 1, fan_out = 1;  // of the weight last visited: a bias has its layer's
-    for_each_member(net, [&](const std::string& path, auto& member) {
+    detail::for_each_listed(net, [&](const std::string& path, auto& member) {
       if constexpr (requires { member.init; }) {
         Shape shape = member.value.shape();
         Layout layout = Layout::plain;

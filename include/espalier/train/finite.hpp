@@ -43,7 +43,7 @@ std::string path_of(const M& net, const Parameter<B>* wanted) {
 template <Backend B, Module M>
 std::optional<std::string> first_not_finite(B& b, const M& net) {
   std::optional<std::string> first;
-  for_each_member(net, [&](const std::string& path, const auto& member) {
+  detail::for_each_listed(net, [&](const std::string& path, const auto& member) {
     if constexpr (requires { member.value.shape(); }) {
       if (first) return;
       if (const auto text = detail::not_finite(b, member.value))

@@ -20,7 +20,7 @@ namespace espalier::detail {
 template <class Writer, Backend B, Module M>
 Json add_members(Writer& writer, B& b, const M& net, std::string_view parameter_prefix, std::string_view buffer_prefix) {
   Json extents = Json::object();
-  for_each_member(net, [&](const std::string& path, const auto& member) {
+  detail::for_each_listed(net, [&](const std::string& path, const auto& member) {
     using Member = std::remove_cvref_t<decltype(member)>;
     if constexpr (std::is_same_v<Member, Extent>) {
       extents[path] = Json(member.value);
@@ -88,7 +88,7 @@ M with_members(B& b, const M& net, const SafetensorsFile& file, const NamedEntri
   Misfit misfit;
   M loaded = net;
   std::vector<std::string> known, known_extents;
-  for_each_member(loaded, [&](const std::string& path, auto& member) {
+  detail::for_each_listed(loaded, [&](const std::string& path, auto& member) {
     using Member = std::remove_cvref_t<decltype(member)>;
     if constexpr (std::is_same_v<Member, Extent>) {
       known_extents.push_back(path);

@@ -39,7 +39,7 @@ class Taps {
 
   template <Module M>
   Taps(B& b, const M& net, const Mask& mask) : b_(b) {
-    for_each_member(net, [&](const std::string& path, const auto& member) { found_.paths[&member] = path; });
+    detail::for_each_listed(net, [&](const std::string& path, const auto& member) { found_.paths[&member] = path; });
     for_each_parameter(net, [&](const std::string& path, const auto& p) { found_.links[&p] = Links(path, p.outside_shape(), mask.find(path)); });
   }
 
