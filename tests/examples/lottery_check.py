@@ -6,20 +6,14 @@ usage: lottery_check.py LOTTERY_TICKET"""
 import csv
 import json
 import pathlib
-import subprocess
 import sys
 import tempfile
 
 from idx import write_images
+from running import runner
 
 program = sys.argv[1]
-
-
-def run(*arguments, status=0):
-    done = subprocess.run([program, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode != status:
-        sys.exit(f"{program} {' '.join(arguments)} ended with status {done.returncode}, not {status}:\n{done.stderr}")
-    return done
+run = runner(program)
 
 
 with tempfile.TemporaryDirectory() as name:

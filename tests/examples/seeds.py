@@ -12,15 +12,10 @@ import tempfile
 import time
 
 from idx import write_images
+from running import runner
 
 program = sys.argv[1]
-
-
-def run(*arguments, status=0):
-    done = subprocess.run([program, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode != status:
-        sys.exit(f"{program} {' '.join(arguments)} ended with status {done.returncode}, not {status}:\n{done.stderr}")
-    return done
+run = runner(program)
 
 
 def scores(scan):

@@ -82,7 +82,7 @@ struct MemberEntry {
   To<Extent> extent = nullptr;
 };
 
-// Walking costs a compiler much for each new f, so where paths are wanted a module is walked in one way, which makes a list.
+// Walking costs a compiler much for each new f, so the library walks a module in one way, which makes a list.
 template <Backend B, class M>
 [[gnu::noinline]] auto members_of(M& module) {
   constexpr bool is_const = std::is_const_v<M>;
