@@ -10,6 +10,7 @@
 
 using namespace espalier;
 using namespace espalier::test;
+using Sketch = SketchOn<Trace<Reference>>;
 
 namespace {
 

@@ -13,6 +13,7 @@
 
 using namespace espalier;
 using namespace espalier::test;
+using Sketch = SketchOn<Trace<Reference>, Eval<Reference>, espalier::detail::Taps<Reference>>;
 using R = Reference;
 
 namespace {

@@ -11,6 +11,7 @@
 
 using namespace espalier;
 using namespace espalier::test;
+using Sketch = SketchOn<Trace<Reference>, Eval<Reference>, Tape<Reference>>;
 
 namespace {
 
@@ -90,7 +91,7 @@ struct Half {
   OpCost cost(const Shapes&, const Shape&) const { return {}; }
 };
 
-// A wiring given as a list: so all networks of this file are of one type, which is compiled once.
+// A wiring given as a list, because these networks are too large to write down.
 struct Step {
   enum class Kind { layer, relu, add, concat, max_pool, average_pool, average, shuffle, first_half, second_half };
   Kind kind = Kind::layer;
@@ -100,12 +101,12 @@ struct Step {
 };
 
 struct Steps {
-  std::vector<Step> steps{};
+  std::shared_ptr<const std::vector<Step>> steps;
 
   template <class Run, class Value>
   Value operator()(Run& run, const Value& x) const {
     std::vector<Value> values{x};
-    for (const Step& step : steps) values.push_back(result(run, step, values));
+    for (const Step& step : *steps) values.push_back(result(run, step, values));
     return values.back();
   }
   template <class Run, class Value>
@@ -126,8 +127,6 @@ struct Steps {
   }
 };
 
-using Net = Sketch<Steps>;
-
 // Adds layers and steps together. A value is its place in the list, and knows its channels.
 struct Drawing {
   struct Value {
@@ -136,7 +135,8 @@ struct Drawing {
   };
   using Kind = Step::Kind;
 
-  Net net{Steps{}};
+  std::shared_ptr<std::vector<Step>> steps = std::make_shared<std::vector<Step>>();
+  Sketch net{Steps{steps}};
 
   Value conv(const std::string& name, Value x, Index out, const ConvOptions& o = {.kernel = 1, .pad = 0}) {
     net.conv(name, x.channels, out, o);
@@ -154,7 +154,7 @@ struct Drawing {
   Value pool(Kind kind, Value x, const op::Window& window = {}) { return step({kind, {}, {x.place}, window}, x.channels); }
   Value half(Value x, bool second) { return step({second ? Kind::second_half : Kind::first_half, {}, {x.place}}, x.channels / 2); }
   Value shuffle(Value x) { return step({Kind::shuffle, {}, {x.place}}, x.channels); }
-  Net classified(Value x, Index classes = 5) {
+  Sketch classified(Value x, Index classes = 5) {
     const Value mean = step({Kind::average, {}, {x.place}}, x.channels);
     net.linear("fc", mean.channels, classes);
     step({Kind::layer, "fc", {mean.place}}, classes);
@@ -165,8 +165,8 @@ struct Drawing {
 
  private:
   Value step(Step s, Index channels) {
-    net.wiring.steps.push_back(std::move(s));
-    return {net.wiring.steps.size(), channels};
+    steps->push_back(std::move(s));
+    return {steps->size(), channels};
   }
 };
 
@@ -174,7 +174,7 @@ using Names = std::vector<std::string>;
 using Slices = std::vector<std::vector<Index>>;
 const Shape image{1, 16, 16, 3};
 
-std::vector<ChannelGroup> groups_of(const Net& net, const Shape& input) { return detail::find_groups<Reference>(net, input); }
+std::vector<ChannelGroup> groups_of(const Sketch& net, const Shape& input) { return detail::find_groups<Reference>(net, input); }
 
 Names layers(const ChannelGroup& g, ChannelRole role) {
   Names all;
@@ -191,7 +191,7 @@ std::string joined(const Names& names) {
 
 // "conv1 conv2 -> conv3": who writes and who reads each group that may be pruned, in the order of the computation; between them,
 // in brackets, the depthwise convolutions that carry it on.
-Names couplings(const Net& net, const Shape& input) {
+Names couplings(const Sketch& net, const Shape& input) {
   Names all;
   for (const auto& g : groups_of(net, input)) {
     if (!g.frozen_because.empty()) continue;
@@ -214,7 +214,7 @@ const Slices& slices(const ChannelGroup& g, const std::string& path, ChannelRole
 }
 
 // Every group loses channels, and the masked and the shrunk network compute the same: evaluated and trained.
-void check(Net net, const Shape& input) {
+void check(Sketch net, const Shape& input) {
   Reference r;
   season(r, net, input, 1);
   const Plan p = plan(r, net, input, Structured<L2Norm>{.amount = Fraction{0.4}});
@@ -225,7 +225,7 @@ void check(Net net, const Shape& input) {
 }
 
 // ResNet with projections (He et al. 2016, option B; torchvision's resnet18 and resnet50), a sixteenth as wide.
-Net resnet(const std::vector<int>& blocks, bool bottleneck) {
+Sketch resnet(const std::vector<int>& blocks, bool bottleneck) {
   Drawing d;
   auto h = d.pool(Step::Kind::max_pool, d.relu(d.unit("conv1", Drawing::image(3), 4, {})), {.kernel = 3, .stride = 2, .pad = 1});
   for (std::size_t stage = 1; stage <= blocks.size(); ++stage) {
@@ -249,7 +249,7 @@ Net resnet(const std::vector<int>& blocks, bool bottleneck) {
 // Torch-Pruning's torchvision script and NNI's test_speedup_torchvision name these networks.
 
 TEST_CASE("ResNet-18: all that is added in a stage is one group, the first stage's with the stem") {
-  const Net net = resnet({2, 2, 2, 2}, false);
+  const Sketch net = resnet({2, 2, 2, 2}, false);
   CHECK(couplings(net, image) ==
         Names{"conv1 layer1.0.conv2 layer1.1.conv2 -> layer1.0.conv1 layer1.1.conv1 layer2.0.conv1 layer2.0.downsample",
               "layer1.0.conv1 -> layer1.0.conv2", "layer1.1.conv1 -> layer1.1.conv2", "layer2.0.conv1 -> layer2.0.conv2",
@@ -265,7 +265,7 @@ TEST_CASE("ResNet-18: all that is added in a stage is one group, the first stage
 
 TEST_CASE("ResNet-50: the stem stands alone, each stage's bottlenecks share their wide channels") {
   const std::vector<int> blocks{3, 4, 6, 3};
-  const Net net = resnet(blocks, true);
+  const Sketch net = resnet(blocks, true);
   Names expected{"conv1 -> layer1.0.conv1 layer1.0.downsample"};
   for (std::size_t stage = 1; stage <= blocks.size(); ++stage) {
     const auto layer = [&](int block, const char* name) { return str("layer", stage, '.', block, '.', name); };
@@ -297,7 +297,7 @@ TEST_CASE("DenseNet: every layer's channels are a group of their own, read at th
     h = d.concat(h, d.conv(at + "conv2", d.relu(d.norm(at + "norm2", narrow)), 4, {}));
   }
   h = d.pool(Step::Kind::average_pool, d.conv("transition", d.relu(d.norm("transition_bn", h)), 9));
-  const Net net = d.classified(d.relu(d.norm("norm5", h)));
+  const Sketch net = d.classified(d.relu(d.norm("norm5", h)));
   CHECK(couplings(net, image) ==
         Names{"conv0 -> denselayer1.conv1 denselayer2.conv1 denselayer3.conv1 transition", "denselayer1.conv1 -> denselayer1.conv2",
               "denselayer1.conv2 -> denselayer2.conv1 denselayer3.conv1 transition", "denselayer2.conv1 -> denselayer2.conv2",
@@ -327,7 +327,7 @@ TEST_CASE("MobileNetV2: depthwise filters follow the expansion, linear bottlenec
   h = inverted("block3", h, 6, 6, 1);
   h = inverted("block4", h, 6, 6, 1);
   h = inverted("block5", h, 10, 6, 2);
-  const Net net = d.classified(d.relu(d.unit("last", h, 16)));
+  const Sketch net = d.classified(d.relu(d.unit("last", h, 16)));
   CHECK(couplings(net, image) ==
         Names{"stem (block1.depthwise) -> block1.project", "block1.project -> block2.expand", "block2.expand (block2.depthwise) -> block2.project",
               "block2.project block3.project block4.project -> block3.expand block4.expand block5.expand",
@@ -348,7 +348,7 @@ TEST_CASE("NNCF NASNet cell: a channel with two depthwise filters in each branch
   const auto y1 = separable("sep_conv1", 7), y2 = separable("sep_conv2", 3);
   const auto y3 = d.unit("conv1", d.pool(Step::Kind::max_pool, x, {.kernel = 3, .stride = 2, .pad = 1}), 4);
   const auto left = d.relu(d.add(y1, y2)), right = d.relu(d.add(y3, separable("sep_conv3", 5)));
-  const Net net = d.classified(d.relu(d.unit("conv2", d.concat(left, right), 4)));
+  const Sketch net = d.classified(d.relu(d.unit("conv2", d.concat(left, right), 4)));
   const Shape gray{1, 8, 8, 1};
   CHECK(couplings(net, gray) == Names{"first_conv conv1 (sep_conv1 sep_conv2 sep_conv3) -> conv1 conv2", "conv2 -> fc"});
   const auto groups = groups_of(net, gray);
@@ -367,7 +367,7 @@ TEST_CASE("a channel shuffle behind a convolution in groups, written as an op of
   Drawing d;
   auto h = d.shuffle(d.relu(d.unit("compress", Drawing::image(4), 6, {.kernel = 1, .pad = 0, .groups = 2})));
   h = d.relu(d.unit("depthwise", h, 6, {.depthwise = true}));
-  const Net net = d.classified(d.relu(d.unit("expand", h, 8)));
+  const Sketch net = d.classified(d.relu(d.unit("expand", h, 8)));
   const Shape wide{1, 8, 8, 4};
   CHECK(couplings(net, wide) == Names{"compress (depthwise) -> expand", "expand -> fc"});
   const auto groups = groups_of(net, wide);
@@ -380,7 +380,7 @@ TEST_CASE("a split into halves, written as an op of one's own, couples the halve
   Drawing d;
   const auto h = d.relu(d.unit("conv1", Drawing::image(1), 16));
   const auto first = d.unit("conv2", d.half(h, false), 16), second = d.unit("conv3", d.half(h, true), 16);
-  const Net net = d.classified(d.relu(d.unit("conv4", d.concat(first, second), 10)));
+  const Sketch net = d.classified(d.relu(d.unit("conv4", d.concat(first, second), 10)));
   const Shape gray{1, 8, 8, 1};
   CHECK(couplings(net, gray) == Names{"conv1 -> conv2 conv3", "conv2 -> conv4", "conv3 -> conv4", "conv4 -> fc"});
   const auto groups = groups_of(net, gray);

@@ -11,6 +11,7 @@
 
 using namespace espalier;
 using namespace espalier::test;
+using Sketch = SketchOn<Trace<Reference>, Eval<Reference>>;
 
 namespace {
 

@@ -14,6 +14,7 @@
 
 using namespace espalier;
 using namespace espalier::test;
+using Sketch = SketchOn<Trace<Reference>>;
 
 namespace {
 

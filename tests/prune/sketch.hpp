@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Small networks written down in place: named layers, and a generic lambda that wires them.
+// Small networks written down in place: named layers, and a generic lambda that wires them. All sketches of
+// a file are of one type, because a compiler takes seconds for each type of network that is planned, shrunk or trained.
 #pragma once
 
+#include <memory>
 #include <string>
+#include <tuple>
+#include <type_traits>
 #include <vector>
 
 #include <espalier/backend/reference.hpp>
@@ -15,9 +19,10 @@
 
 namespace espalier::test {
 
+/// using Sketch = SketchOn<Trace<Reference>, Eval<Reference>>;  // the contexts that the file runs its networks on
 /// Sketch net{[](auto& run, const auto& x) { return run("head", run("conv1", x)); }}; net.conv("conv1", 3, 8); ...
-template <class Wiring>
-struct Sketch {
+template <class... Contexts>
+struct SketchOn {
   using R = Reference;
   template <class Layer>
   struct Named {
@@ -28,22 +33,22 @@ struct Sketch {
   std::vector<Named<Conv2d<R>>> convs{};
   std::vector<Named<BatchNorm<R>>> norms{};
   std::vector<Named<Linear<R>>> linears{};
-  Wiring wiring;
 
-  explicit Sketch(Wiring w) : wiring(w) {}
+  template <class F>
+  explicit SketchOn(F wiring) : wiring_(std::make_shared<F>(std::move(wiring))), ways_{call<F, Contexts>...} {}
 
-  Sketch& conv(const std::string& name, Index in, Index out, ConvOptions o = {.kernel = 1, .pad = 0}) {
+  SketchOn& conv(const std::string& name, Index in, Index out, ConvOptions o = {.kernel = 1, .pad = 0}) {
     Rng rng = Rng(7).split(name);
     R r;
     convs.push_back({name, Conv2d<R>(r, in, out, o, rng)});
     return *this;
   }
-  Sketch& norm(const std::string& name, Index channels) {
+  SketchOn& norm(const std::string& name, Index channels) {
     R r;
     norms.push_back({name, BatchNorm<R>(r, channels)});
     return *this;
   }
-  Sketch& linear(const std::string& name, Index in, Index out, LinearOptions o = {}) {
+  SketchOn& linear(const std::string& name, Index in, Index out, LinearOptions o = {}) {
     Rng rng = Rng(7).split(name);
     R r;
     linears.push_back({name, Linear<R>(r, in, out, o, rng)});
@@ -51,11 +56,12 @@ struct Sketch {
   }
 
   // Runs a layer by its name, or applies an op.
-  template <class Self, class Context>
+  template <class Context>
   struct Run {
+    using Value = typename Context::Value;
+    using Self = std::conditional_t<std::is_same_v<Context, Tape<R>>, SketchOn, const SketchOn>;  // who learns changes
     Self& self;
     Context& ctx;
-    using Value = typename Context::Value;
 
     Value operator()(const std::string& name, const Value& x) {
       for (auto& c : self.convs)
@@ -100,9 +106,21 @@ struct Sketch {
   }
   template <class Self, class Context>
   static typename Context::Value forward(Self& self, Context& ctx, const typename Context::Value& x) {
-    Run<Self, Context> run{self, ctx};
-    return self.wiring(run, x);
+    Run<Context> run{self, ctx};
+    return std::get<Way<Context>>(self.ways_)(self.wiring_.get(), run, x);
   }
+
+ private:
+  // The lambda on one context, its type forgotten.
+  template <class Context>
+  using Way = typename Context::Value (*)(const void*, Run<Context>&, const typename Context::Value&);
+  template <class F, class Context>
+  static typename Context::Value call(const void* wiring, Run<Context>& run, const typename Context::Value& x) {
+    return (*static_cast<const F*>(wiring))(run, x);
+  }
+
+  std::shared_ptr<const void> wiring_;
+  std::tuple<Way<Contexts>...> ways_;
 };
 
 /// Sets a parameter, given as the outside world sees it.
