@@ -49,16 +49,25 @@ class ThreadPool {
   /// leaves a block is thrown here, after the others have stopped.
   template <class F>
   void run(Index blocks, F&& f) {
+    using Body = std::remove_reference_t<F>;
+    run_body(blocks, const_cast<void*>(static_cast<const void*>(std::addressof(f))),
+             [](void* body, Index block, int worker) { (*static_cast<Body*>(body))(block, worker); });
+  }
+
+ private:
+  using Call = void (*)(void* body, Index block, int worker);
+
+  // No template, so that it is compiled once for all bodies.
+  void run_body(Index blocks, void* body, Call call) {
     if (blocks <= 0) return;
     if (threads_ == 1 || blocks == 1 || inside_.load(std::memory_order_relaxed)) {
       const int worker = this_worker();
       const SubnormalScope scope(subnormals_);
-      for (Index block = 0; block < blocks; ++block) f(block, worker);
+      for (Index block = 0; block < blocks; ++block) call(body, block, worker);
       return;
     }
-    using Body = std::remove_reference_t<F>;
-    body_ = const_cast<void*>(static_cast<const void*>(std::addressof(f)));
-    call_ = [](void* body, Index block, int worker) { (*static_cast<Body*>(body))(block, worker); };
+    body_ = body;
+    call_ = call;
     for (int i = 0; i < threads_; ++i) {
       Share& share = shares_[static_cast<std::size_t>(i)];
       share.next.store((blocks * i + threads_ - 1) / threads_, std::memory_order_relaxed);
@@ -81,7 +90,6 @@ class ThreadPool {
     }
   }
 
- private:
   // state_: how many workers are in the region (15 bits), whether it may be joined (1), its number (16).
   static constexpr int max_threads = 1024;
   static constexpr std::uint32_t active_mask = 0x7fff, open_bit = 0x8000, epoch_mask = 0xffff0000u, epoch_step = 0x10000;
@@ -160,7 +168,7 @@ class ThreadPool {
   std::vector<std::thread> workers_;
   std::vector<std::thread::id> ids_;
   void* body_ = nullptr;
-  void (*call_)(void*, Index, int) = nullptr;
+  Call call_ = nullptr;
   std::unique_ptr<Share[]> shares_;  // by worker
   std::exception_ptr failure_;
   std::atomic<bool> failed_ = false, inside_ = false, stopping_ = false;
