@@ -21,7 +21,7 @@ void run(B& b, const Closeness& close) {
   if (!folder) return;
   for (const auto& optimiser : optimisers) {
     CAPTURE(optimiser);
-    repeat(Trajectory(*folder, "lenet300100_" + optimiser), b, models::Mlp<B>(b, models::lenet_300_100, Rng(0)), close);
+    repeat<Adam, AdamW, Sgd>(Trajectory(*folder, "lenet300100_" + optimiser), b, models::Mlp<B>(b, models::lenet_300_100, Rng(0)), close);
   }
 }
 

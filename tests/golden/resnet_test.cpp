@@ -17,7 +17,7 @@ template <Backend B>
 void run(B& b, const std::string& name, models::ShortcutA form, const Closeness& close) {
   const auto folder = golden_folder();
   if (!folder) return;
-  repeat(Trajectory(*folder, name), b, models::ResNetCifar<B>(b, {.depth = 20, .shortcut = form}, Rng(0)), close);
+  repeat<Sgd>(Trajectory(*folder, name), b, models::ResNetCifar<B>(b, {.depth = 20, .shortcut = form}, Rng(0)), close);
 }
 
 }  // namespace

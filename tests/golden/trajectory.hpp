@@ -4,6 +4,8 @@
 #pragma once
 
 #include <optional>
+#include <string_view>
+#include <type_traits>
 
 #include <espalier/nn/run.hpp>
 #include <espalier/op/loss.hpp>
@@ -161,22 +163,31 @@ void repeat_with(const Trajectory& golden, B& b, Net& net, O policy, double lr, 
   MESSAGE(golden.text("net"), ": worst relative loss ", worst_loss, ", worst weight ", golden.worst_weight());
 }
 
-/// The same, with the optimiser that the file names.
-template <Backend B, class Net, class Run, class Meaningless>
+template <Optimizer O>
+O written(const Settings& s) {
+  if constexpr (std::is_same_v<O, Sgd>) return {s.number("momentum"), s.number("nesterov") != 0, s.number("weight_decay")};
+  else return {s.number("beta1"), s.number("beta2"), s.number("eps"), s.number("weight_decay")};
+}
+template <Optimizer O> inline constexpr std::string_view name_of = "sgd";
+template <> inline constexpr std::string_view name_of<Adam> = "adam";
+template <> inline constexpr std::string_view name_of<AdamW> = "adamw";
+
+/// The same, with the optimiser that the file names. It is one of Os: only these are compiled for the net.
+template <Optimizer... Os, Backend B, class Net, class Run, class Meaningless>
 void repeat(const Trajectory& golden, B& b, Net net, const Closeness& close, Run run, Meaningless meaningless) {
   const Settings s(golden.text("optimiser"));
-  const double lr = s.number("lr"), decay = s.number("weight_decay"), beta1 = s.number("beta1"), beta2 = s.number("beta2"), eps = s.number("eps");
-  if (s.name == "sgd") repeat_with(golden, b, net, Sgd{s.number("momentum"), s.number("nesterov") != 0, decay}, lr, close, run, meaningless);
-  else if (s.name == "adam") repeat_with(golden, b, net, Adam{beta1, beta2, eps, decay}, lr, close, run, meaningless);
-  else if (s.name == "adamw") repeat_with(golden, b, net, AdamW{beta1, beta2, eps, decay}, lr, close, run, meaningless);
-  else FAIL("unknown optimiser ", s.name);
+  const auto tried = [&]<class O>(std::type_identity<O>) {
+    if (s.name == name_of<O>) repeat_with(golden, b, net, written<O>(s), s.number("lr"), close, run, meaningless);
+    return s.name == name_of<O>;
+  };
+  if (!(tried(std::type_identity<Os>{}) || ...)) FAIL("an optimiser that this test does not know: ", s.name);
 }
 
 /// A net of images.
-template <Backend B, class Net>
+template <Optimizer... Os, Backend B, class Net>
 void repeat(const Trajectory& golden, B& b, Net net, const Closeness& close) {
-  repeat(golden, b, std::move(net), close,
-         [&](auto& ctx, auto& model, Index step) { return forward(ctx, model, ctx.input(golden.images(b, step))); }, [](const std::string&) { return false; });
+  repeat<Os...>(golden, b, std::move(net), close,
+                [&](auto& ctx, auto& model, Index step) { return forward(ctx, model, ctx.input(golden.images(b, step))); }, [](const std::string&) { return false; });
 }
 
 }  // namespace espalier::test

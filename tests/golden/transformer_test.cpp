@@ -66,7 +66,7 @@ void run(B& b, const Closeness& close, double attention_tolerance) {
   Encoder<B> net(b, {}, Rng(0));
   check_attention(golden, b, net, attention_tolerance);
   std::optional<Sentences<B>> x;  // outlives the backward pass
-  repeat(golden, b, std::move(net), close,
+  repeat<Adam>(golden, b, std::move(net), close,
          [&](auto& ctx, auto& model, Index step) {
            x = sentences(golden, b, step);
            return std::decay_t<decltype(model)>::forward(model, ctx, *x).logits;

@@ -19,7 +19,7 @@ void run(B& b, const Closeness& close) {
   if (!folder) return;
   // The empty last stage adds the pool that the golden net has behind its last convolution.
   const models::VggConfig config{.stages = {{16}, {32}, {64}, {}}, .hidden = 64};
-  repeat(Trajectory(*folder, "small_vgg"), b, models::Vgg<B>(b, config, Rng(0)), close);
+  repeat<Sgd>(Trajectory(*folder, "small_vgg"), b, models::Vgg<B>(b, config, Rng(0)), close);
 }
 
 }  // namespace
