@@ -3,7 +3,8 @@
 #include <doctest/doctest.h>
 
 #include <espalier/backend/eigen_cpu.hpp>
-#include <espalier/espalier.hpp>
+#include <espalier/prune/score_collector.hpp>
+#include <espalier/prune/unstructured.hpp>
 #include <espalier/train/loop.hpp>
 
 #include "train/toys.hpp"
