@@ -28,10 +28,14 @@ struct AnyNet {
   }
   /// x [N, H, W, C] -> logits [N, 10].
   template <class Self, class Context>
-  static auto forward(Self& self, Context& ctx, const typename Context::Value& x) {
-    return std::visit([&](auto& net) { return std::remove_cvref_t<decltype(net)>::forward(net, ctx, x); }, self.net);
-  }
+  static typename Context::Value forward(Self& self, Context& ctx, const typename Context::Value& x);
 };
+
+template <esp::Backend B>
+template <class Self, class Context>
+typename Context::Value AnyNet<B>::forward(Self& self, Context& ctx, const typename Context::Value& x) {
+  return std::visit([&](auto& net) { return std::remove_cvref_t<decltype(net)>::forward(net, ctx, x); }, self.net);
+}
 
 /// A VGG for 28x28 images that trains in a minute: six convolutions in three stages, batch norm.
 inline esp::models::VggConfig small_vgg(esp::Index in) {

@@ -52,7 +52,7 @@ std::optional<Options> parse(int argc, char** argv, const Program& program) {
   app.set_version_flag("--version", version_text(program.name));
   if (!program.archs.empty()) {
     o.arch = program.archs.front();
-    app.add_option("--arch", o.arch, "the architecture")->check(CLI::IsMember(program.archs))->capture_default_str();
+    if (program.archs.size() > 1) app.add_option("--arch", o.arch, "the architecture")->check(CLI::IsMember(program.archs))->capture_default_str();
   }
   if (!program.variants.empty()) {
     o.variant = program.variants.front();

@@ -34,7 +34,7 @@ struct Program {
   std::string name;
   std::string summary;                 // what it does, in a sentence or two
   std::string usage;                   // four examples, shown first by --help
-  std::vector<std::string> archs{};    // permitted values of --arch, the default first; empty: no --arch
+  std::vector<std::string> archs{};    // permitted values of --arch, the default first; no --arch where there is no choice
   std::vector<std::string> variants{}; // of --variant, the default first
   bool trains = true;                  // takes --epochs, --lr, --out, ...
   bool rounds = false;                 // trains in rounds, several seeds side by side: --rounds, --iterations, --seeds

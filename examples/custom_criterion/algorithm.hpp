@@ -9,6 +9,9 @@
 // Expect: every criterion that looks at the network beats Random, and Reversed<L1Norm> is the worst.
 #pragma once
 
+#include <algorithm>
+#include <iostream>
+
 #include "../common/result.hpp"
 
 namespace examples {
@@ -21,6 +24,7 @@ inline const Program custom_criterion_program{
              "  custom_criterion --quick          seconds\n"
              "  custom_criterion --fraction 0.3   remove 30 % of each layer's filters\n"
              "  custom_criterion --json\n",
+    .archs = {"small-vgg"},
     .lacks = {"--dry-run", "--plan", "--model", "--fine-tune-epochs"}};
 
 // example-begin criterion
@@ -53,7 +57,7 @@ esp::ExitCode custom_criterion(B& device, const Options& given) {
   const Images images = load_images(o);
   const esp::Shape input = images.one();
   Session session(o, "custom_criterion", 1, configuration_json(o, images));
-  auto net = esp::models::Vgg<B>(device, small_vgg(images.test.c), esp::Rng(o.seed));
+  auto net = make_net(device, o, input, esp::Rng(o.seed));
   const Trained trained = session.train(device, net, "dense", images, {.epochs = o.epochs.value_or(o.quick ? 2 : 2), .batch = o.batch.value_or(64), .lr = o.lr.value_or(0.05)});
 
   // Taylor criteria read gradients: one backward pass over a large batch, and no optimiser step after it.

@@ -24,6 +24,7 @@ inline const Program demo_program{
              "  demo --quick                the same steps in seconds\n"
              "  demo --data MNIST_DIR       other IDX images\n"
              "  demo --resume               continue after Ctrl-C\n",
+    .archs = {"small-vgg"},
     .lacks = {"--dry-run", "--plan", "--model"}};
 
 /// Accuracy after each epoch, by the epochs' own count.
@@ -67,7 +68,7 @@ esp::ExitCode demo(B& device, const Options& given) {
   const Recipe recipe{.epochs = o.epochs.value_or(o.quick ? 2 : 4), .batch = o.batch.value_or(64), .lr = o.lr.value_or(0.05)};
 
   // 1. Train the dense network.
-  auto dense = esp::models::Vgg<B>(device, small_vgg(images.test.c), esp::Rng(o.seed));
+  auto dense = make_net(device, o, input, esp::Rng(o.seed));
   const auto dense_cost = esp::cost<B>(dense, input);
   std::vector<Trained> runs{session.train(device, dense, "dense", images, recipe)};
 
@@ -100,7 +101,7 @@ esp::ExitCode demo(B& device, const Options& given) {
   const esp::Index slim_bytes = session.save(device, tuned, "fine-tuned.safetensors", metadata);
   session.save(device, scratch_e, "scratch-e.safetensors", metadata);
   session.save(device, scratch_b, "scratch-b.safetensors", metadata);
-  auto reloaded = esp::models::Vgg<B>(device, small_vgg(images.test.c), esp::Rng(o.seed));
+  auto reloaded = make_net(device, o, input, esp::Rng(o.seed));
   esp::load_weights(device, reloaded, session.path("fine-tuned.safetensors"), input);
   const bool same = esp::evaluate(device, reloaded, images.test, images.normalise) == runs[1].test;
   if (!same) throw esp::ClaimFailed("the network loaded from fine-tuned.safetensors does not evaluate as the one saved");

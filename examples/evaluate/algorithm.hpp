@@ -10,6 +10,7 @@
 #pragma once
 
 #include <algorithm>
+#include <iostream>
 
 #include "../common/session.hpp"
 #include "../common/show.hpp"

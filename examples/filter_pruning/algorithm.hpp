@@ -17,6 +17,8 @@
 // full recipe (160 + 40 epochs on CIFAR-10) takes days on two cores; a trained --model saves the first part.
 #pragma once
 
+#include <iostream>
+
 #include "../common/session.hpp"
 #include "../common/result.hpp"
 

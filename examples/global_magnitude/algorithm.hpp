@@ -20,6 +20,7 @@
 // fine-tuning; at 95 % fine-tuning wins.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 

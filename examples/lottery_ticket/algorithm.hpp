@@ -20,8 +20,11 @@
 // to a few per cent of the weights. One training of 50,000 iterations takes half a minute to two minutes of a core.
 #pragma once
 
+#include <algorithm>
+#include <iostream>
 #include <limits>
 #include <map>
+#include <optional>
 
 #include <espalier/io/ticket.hpp>
 #include <espalier/prune/structured_ticket.hpp>
@@ -92,15 +95,17 @@ esp::ExitCode lottery_ticket(const Options& given, Device (*make_device)(int thr
     if (!o.ticket.empty()) {
       B device = make_device(o.threads);
       auto ticket = load_ticket(device, make_net(device, o, images.one(), esp::Rng(o.seed)), o.ticket).ticket;
+      std::optional<esp::Plan> dead;
       if (o.structured) {  // the same ticket without its dead neurons: what its mask lets go for real
         auto slim = remove_dead(device, ticket, images.one());
         save_ticket(device, slim.ticket, session.path("without-dead.safetensors"), recipe_of(o, images, o.seed));
         if (!o.json) std::cout << slim.found << '\n';
+        dead = slim.found.plan;
         ticket = std::move(slim.ticket);
       }
       const auto trained = train_and_measure(device, o.structured ? "structured" : "ticket", o.seed, ticket);
       session.save(device, trained.net, "trained.safetensors", metadata_for(o, images));
-      return show_points(session, o, images, points.all());
+      return show_points(session, o, images, points.all(), dead);
     }
 
     esp::detail::make_folder(session.path("tickets"));

@@ -2,6 +2,8 @@
 // Around the lottery experiment: the dry run, the controls, files and their recipe, tables and plots.
 #pragma once
 
+#include <algorithm>
+#include <filesystem>
 #include <functional>
 #include <iostream>
 #include <limits>
@@ -168,7 +170,7 @@ inline esp::Metadata recipe_of(const Options& o, const Images& images, std::uint
 /// Takes architecture, seed and batch from the file of --ticket; what the command line names must agree.
 inline void adopt_recipe(Options& o) {
   const auto file = esp::SafetensorsFile::read(o.ticket);
-  const esp::Json notes = esp::detail::verified(file).at("notes");
+  const esp::Json notes = esp::detail::verified(file, "a ticket of espalier").at("notes");
   const auto text = [&](const char* key) -> std::string {
     const esp::Json* found = notes.find(key);
     if (found == nullptr) throw esp::DataError(esp::str(o.ticket, ": found no '", key, "' in the ticket's notes, needed how it was trained; was it written by this program?"));
@@ -188,7 +190,7 @@ inline std::string ticket_path(const Session& session, std::uint64_t seed, esp::
 /// The file of the last round's ticket that an earlier run found; empty if there is none.
 inline std::string last_ticket(const Session& session, std::uint64_t seed) {
   std::string last;
-  for (esp::Index round = 0; esp::data::detail::exists(ticket_path(session, seed, round)); ++round) last = ticket_path(session, seed, round);
+  for (esp::Index round = 0; std::filesystem::exists(ticket_path(session, seed, round)); ++round) last = ticket_path(session, seed, round);
   return last;
 }
 
@@ -257,14 +259,15 @@ esp::LineChart lottery_chart(const std::vector<Point>& points, const std::string
   return chart;
 }
 
-/// Table or JSON on standard output; table, plots and report in the run's folder.
-inline esp::ExitCode show_points(Session& session, const Options& o, const Images& images, const std::vector<Point>& points) {
+/// Table or JSON on standard output; table, plots and report in the run's folder. `dead`: what a ticket lost besides its weights.
+inline esp::ExitCode show_points(Session& session, const Options& o, const Images& images, const std::vector<Point>& points, const std::optional<esp::Plan>& dead = {}) {
   session.progress().clear();
   const esp::Table table = lottery_table(o, images, points);
   esp::Json out = configuration_json(o, images);
   esp::Json list = esp::Json::array();
   for (const Point& p : points) list.push_back(to_json(p));
   out["points"] = std::move(list);
+  if (dead) out["dead"] = plan_json(*dead);
   session.event("result", out);
   esp::write_file_atomically(session.path("results.csv"), to_csv(table));
   const std::vector<Claim> claims = o.arch == "lenet-300-100" && o.ticket.empty() ? lottery_claims(points) : std::vector<Claim>{};

@@ -15,6 +15,9 @@
 //   rethinking --arch vgg16 --data CIFAR_DIR          the paper's recipe: days on two cores
 #pragma once
 
+#include <algorithm>
+#include <iostream>
+
 #include <espalier/prune/survivors.hpp>
 
 #include "../common/result.hpp"

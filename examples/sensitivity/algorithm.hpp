@@ -19,6 +19,8 @@
 // Expect (figure 2 of the paper): layers of one stage behave alike, those at its ends are the sensitive ones.
 #pragma once
 
+#include <algorithm>
+
 #include "results.hpp"
 #include "seeds.hpp"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <espalier/backend/eigen_cpu.hpp>
+#include "../common/cpu.hpp"
 
 #include "algorithm.hpp"
 

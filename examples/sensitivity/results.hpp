@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
+#include <iostream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,7 +23,7 @@ namespace examples {
 class Scores {
  public:
   Scores(std::string path, std::string of, bool resume) : path_(std::move(path)), text_(std::move(of) + '\n') {
-    if (!resume || !esp::data::detail::exists(path_)) return;
+    if (!resume || !std::filesystem::exists(path_)) return;
     const std::string found = read_text(path_);
     if (!found.starts_with(text_)) return;
     for (std::size_t at = text_.size(); at < found.size();) {

@@ -200,7 +200,7 @@ TEST_CASE("no flipped bit of a checkpoint goes unnoticed") {
     changed[bit / 8] ^= static_cast<std::byte>(1 << bit % 8);
     try {
       const auto file = SafetensorsFile::parse(changed);
-      detail::verified(file);
+      detail::verified(file, "a checkpoint");
       // What nothing depends on: the key "format" and its value, and the padding of the header.
       harmless += file.find_metadata("format") == nullptr || *file.find_metadata("format") != "pt";
       noticed += file.find_metadata("format") != nullptr && *file.find_metadata("format") == "pt" ? 0 : 1;

@@ -10,6 +10,7 @@
 #include <espalier/io/checkpoint.hpp>
 #include <espalier/io/scores.hpp>
 #include <espalier/io/ticket.hpp>
+#include <espalier/io/weights.hpp>
 #include <espalier/prune/gradual.hpp>
 #include <espalier/prune/iterative.hpp>
 #include <espalier/prune/score_collector.hpp>
@@ -178,7 +179,7 @@ TEST_CASE("an observer is set back when the run refuses the checkpoint's state, 
   const Scores gathered = second.scores(b);
   const std::string path = folder / "ckpt.5.safetensors";
   const auto file = SafetensorsFile::read(path);
-  Json state = espalier::detail::verified(file);
+  Json state = espalier::detail::verified(file, "a checkpoint");
   state["step"]["epoch_length"] = Index{5};
   espalier::detail::ChecksummingWriter writer;
   for (const TensorEntry& entry : file.entries()) {
@@ -214,6 +215,8 @@ TEST_CASE("scores are files of their own: the same values back, damage and other
   bytes.back() ^= std::byte{1};
   write_file_atomically(folder / "damaged", std::span<const std::byte>(bytes));
   CHECK_THROWS_WITH_AS(load_scores(folder / "damaged"), doctest::Contains("damaged"), DataError);
+  save_weights(b, net, folder / "weights");
+  CHECK_THROWS_WITH_AS(load_scores(folder / "weights"), doctest::Contains("needed a file of save_scores, or a checkpoint; use another file"), DataError);
   train(b, net, images(), options(), NoObserver{}, Checkpointer{.folder = folder / "c"});
   CHECK_THROWS_WITH_AS(load_scores(folder / "c/ckpt.12.safetensors"), doctest::Contains("found no scores, needed some"), DataError);
 }

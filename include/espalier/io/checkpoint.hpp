@@ -74,7 +74,7 @@ struct Checkpointer {
       Json state;
       try {
         file = SafetensorsFile::read(candidate.path);
-        state = detail::verified(file);
+        state = detail::verified(file, "a checkpoint of espalier");
       } catch (const IoError& e) {
         result.warnings.push_back(e.what());
         if (dynamic_cast<const DataError*>(&e) != nullptr) std::rename(candidate.path.c_str(), (candidate.path + ".damaged").c_str());

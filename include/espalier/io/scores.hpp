@@ -26,7 +26,7 @@ inline void save_scores(const Scores& scores, const std::string& path) {
 /// policy. Throws IoError; DataError if the file is damaged or holds none.
 inline Scores load_scores(const std::string& path) {
   const SafetensorsFile file = SafetensorsFile::read(path);
-  const Json j = detail::verified(file);
+  const Json j = detail::verified(file, "a file of save_scores, or a checkpoint");
   if (j.find("scores") == nullptr) throw DataError(str(path, ": found no scores, needed some; use a file of save_scores, or a checkpoint of a run whose observer gathers scores"));
   return detail::scores_from(file, j.at("scores"));
 }

@@ -54,7 +54,7 @@ void save_ticket(B& b, const Ticket<M>& ticket, const std::string& path, const M
 template <Backend B, Module M>
 LoadedTicket<M> load_ticket(B& b, const M& net, const std::string& path) {
   const SafetensorsFile file = SafetensorsFile::read(path);
-  const Json j = detail::verified(file);
+  const Json j = detail::verified(file, "a ticket of espalier");
   if (j.find("until") == nullptr || j.find("at") == nullptr) throw DataError(str(path, ": found a checkpoint of a training run, needed a ticket; use a file of save_ticket"));
   detail::NamedEntries entries;
   for (const TensorEntry& entry : file.entries())

@@ -180,11 +180,11 @@ SafetensorsWriter checkpoint_of(const T& trainer, const Observer& observer) {
   return std::move(writer.file);
 }
 
-/// Reads a checkpoint and returns its JSON. Throws DataError if the file or any checksum is damaged.
-inline Json verified(const SafetensorsFile& file) {
+/// The JSON of a file that seal() closed. Throws DataError if the file is another kind than was `needed`, or damaged.
+inline Json verified(const SafetensorsFile& file, std::string_view needed) {
   const auto text = [&](std::string_view key) -> const std::string& {
     if (const std::string* found = file.find_metadata(key)) return *found;
-    throw DataError(str(file.where(), ": found no metadata '", key, "', needed a checkpoint of espalier; use another file"));
+    throw DataError(str(file.where(), ": found no metadata '", key, "', needed ", needed, "; use another file"));
   };
   const auto damaged = [&](std::string_view what) {
     throw DataError(str(file.where(), ": the checksum of ", what, " does not match; the file is damaged: use an older one"));
