@@ -39,7 +39,7 @@ class OpaquePointer {
   Index offset_ = 0;
 };
 
-namespace detail {
+namespace opaque {
 
 // The memory behind the handles, and the kernels that have not run yet.
 class Vault {
@@ -89,14 +89,14 @@ class Vault {
   std::size_t waits_ = 0;
 };
 
-}  // namespace detail
+}  // namespace opaque
 
 /// Owns a block; copying copies the elements.
 template <class E>
 class OpaqueBuffer {
  public:
   OpaqueBuffer() = default;
-  OpaqueBuffer(std::shared_ptr<detail::Vault> vault, Index count)
+  OpaqueBuffer(std::shared_ptr<opaque::Vault> vault, Index count)
       : vault_(std::move(vault)), block_(vault_->take(static_cast<std::size_t>(count) * sizeof(E))), count_(count) {}
   OpaqueBuffer(const OpaqueBuffer& other) {
     if (other.vault_ == nullptr) return;
@@ -122,7 +122,7 @@ class OpaqueBuffer {
   Index size() const { return count_; }
 
  private:
-  std::shared_ptr<detail::Vault> vault_;
+  std::shared_ptr<opaque::Vault> vault_;
   std::uint64_t block_ = 0;
   Index count_ = 0;
 };
@@ -146,7 +146,7 @@ class OpaqueBackend {
     Buffer<T> weights;
   };
 
-  OpaqueBackend() : vault_(std::make_shared<detail::Vault>()) {}
+  OpaqueBackend() : vault_(std::make_shared<opaque::Vault>()) {}
   OpaqueBackend(const OpaqueBackend&) = delete;
   OpaqueBackend(OpaqueBackend&&) noexcept = default;
   OpaqueBackend& operator=(OpaqueBackend&&) noexcept = default;
@@ -317,7 +317,7 @@ class OpaqueBackend {
     return c.extents.count() == 0 ? 0 : last + 1;
   }
 
-  std::shared_ptr<detail::Vault> vault_;
+  std::shared_ptr<opaque::Vault> vault_;
   Host host_;
 };
 

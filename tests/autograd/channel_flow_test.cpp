@@ -20,6 +20,8 @@
 
 using namespace espalier;
 
+namespace channel_flow_test {
+
 namespace {
 
 struct Fixture {
@@ -179,3 +181,5 @@ TEST_CASE_FIXTURE(Fixture, "a dry run lists ops with shapes, costs and parameter
   CHECK(trace.ops()[0].parameters == std::vector<const void*>{&w});
   CHECK(trace.ops()[1].cost.pool_reads == 2 * 16 * 4 * 4);
 }
+
+}  // namespace channel_flow_test

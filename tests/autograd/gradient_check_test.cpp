@@ -7,6 +7,9 @@
 #include "common/gradient_check.hpp"
 
 using namespace espalier;
+
+namespace gradient_check_test {
+
 using test::check_gradient;
 using test::Double;
 
@@ -71,3 +74,5 @@ TEST_CASE("operands are drawn away from the kink of a ReLU") {
     for (std::size_t i = 1; i < values.size(); ++i) CHECK(values[i] - values[i - 1] > 1.9 / static_cast<double>(n + 1));
   }
 }
+
+}  // namespace gradient_check_test

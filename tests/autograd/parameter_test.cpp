@@ -8,6 +8,8 @@
 
 using namespace espalier;
 
+namespace parameter_test {
+
 namespace {
 
 HostTensor counting(const Shape& shape) {
@@ -63,3 +65,5 @@ TEST_CASE("a parameter tells its outside shape, and a wrong rank is an error") {
   CHECK_THROWS_AS(from_host(b, counting({8, 3, 5}), Layout::convolution), ShapeError);
   CHECK_THROWS_AS(from_host(b, counting({8}), Layout::linear), ShapeError);
 }
+
+}  // namespace parameter_test

@@ -13,6 +13,9 @@
 #include "common/gradient_check.hpp"
 
 using namespace espalier;
+
+namespace tape_test {
+
 using test::Double;
 
 namespace {
@@ -170,3 +173,5 @@ TEST_CASE_FIXTURE(Fixture, "inference gives the tape's values and records nothin
   CHECK(plain.to_host(b) == tape.apply(op::Linear{Activation::relu}, tape.input(x), w).value().to_host(b));
   static_assert(std::is_same_v<decltype(eval)::Value, Tensor<Double>>);
 }
+
+}  // namespace tape_test

@@ -11,6 +11,8 @@
 using namespace espalier;
 using namespace espalier::test;
 
+namespace lenet_test {
+
 namespace {
 
 const std::vector<std::string> optimisers{"adam", "adamw", "sgd", "nesterov"};
@@ -46,3 +48,5 @@ TEST_CASE("ten steps of LeNet-300-100 in double are PyTorch's to 1e-9") {
   BasicReference<double> b;
   run(b, in_double);
 }
+
+}  // namespace lenet_test

@@ -11,6 +11,8 @@
 using namespace espalier;
 using namespace espalier::test;
 
+namespace resnet_test {
+
 namespace {
 
 template <Backend B>
@@ -41,3 +43,5 @@ TEST_CASE("ten steps of ResNet-20 in double are PyTorch's to 1e-9, average pool 
   BasicReference<double> b;
   run(b, "resnet20_average_then_pad_after", models::ShortcutA::pad_after, in_double);
 }
+
+}  // namespace resnet_test

@@ -11,6 +11,8 @@
 using namespace espalier;
 using namespace espalier::test;
 
+namespace vgg_test {
+
 namespace {
 
 template <Backend B>
@@ -38,3 +40,5 @@ TEST_CASE("ten steps of a small VGG in double are PyTorch's to 1e-9") {
   BasicReference<double> b;
   run(b, in_double);
 }
+
+}  // namespace vgg_test

@@ -6,6 +6,8 @@
 #include <espalier/io/checked.hpp>
 #include "io/scratch.hpp"
 
+namespace checked_test {
+
 using espalier::CheckedSize;
 using espalier::Cursor;
 using espalier::DataError;
@@ -43,3 +45,5 @@ TEST_CASE("a cursor reads little and big endian and never leaves its bytes") {
   cursor.expect_end();
   CHECK_THROWS_AS(cursor.u8("z"), DataError);
 }
+
+}  // namespace checked_test

@@ -22,6 +22,9 @@
 #include "train/toys.hpp"
 
 using namespace espalier;
+
+namespace checkpoint_kill_test {
+
 using test::ScratchFolder;
 
 namespace {
@@ -135,3 +138,5 @@ TEST_CASE("a run killed at random moments ends with the bytes of one never kille
 TEST_CASE("on EigenCpu, so it does if every life has another number of threads") {
   killed_until_done([](int life) { return EigenCpu({.threads = 1 + life % 4}); }, 3);
 }
+
+}  // namespace checkpoint_kill_test

@@ -19,6 +19,9 @@
 #include "train/toys.hpp"
 
 using namespace espalier;
+
+namespace checkpoint_test {
+
 using test::content;
 using test::ScratchFolder;
 using test::ToyNet;
@@ -376,3 +379,5 @@ TEST_CASE("a checkpointer out of range is refused at the door") {
   CHECK_THROWS_WITH_AS((Checkpointer{.folder = "x", .keep = 0}.resume(run.trainer)), doctest::Contains("keep = 0"), PolicyError);
   CHECK_THROWS_WITH_AS((Checkpointer{.folder = "x", .every = epochs(0)}.resume(run.trainer)), doctest::Contains("every = 0"), PolicyError);
 }
+
+}  // namespace checkpoint_test

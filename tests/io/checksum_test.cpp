@@ -9,6 +9,8 @@
 
 using namespace espalier;
 
+namespace checksum_test {
+
 namespace {
 
 std::vector<std::byte> some_bytes(std::size_t n) {
@@ -48,3 +50,5 @@ TEST_CASE("a checksum is the same in every build, and in another program") {
   CHECK(checksum({}) == "a706dd2f4d197e6f");
   CHECK(checksum(some_bytes(61)) == "6058036fdd4d3c5a");
 }
+
+}  // namespace checksum_test

@@ -7,6 +7,8 @@
 
 #include <espalier/io/json.hpp>
 
+namespace json_test {
+
 using espalier::DataError;
 using espalier::Json;
 
@@ -154,3 +156,5 @@ TEST_CASE("limits hold: a million brackets and a long string are refused, not su
   CHECK_THROWS_AS(Json::parse("\"ab\\nd\"", "t", {.string_bytes = 3}), DataError);
   CHECK(Json::parse("\"abc\"", "t", {.string_bytes = 3}).as_string() == "abc");
 }
+
+}  // namespace json_test

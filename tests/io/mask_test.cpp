@@ -10,6 +10,9 @@
 #include "scratch.hpp"
 
 using namespace espalier;
+
+namespace mask_test {
+
 using espalier::test::ScratchFolder;
 
 namespace {
@@ -75,3 +78,5 @@ TEST_CASE("a file without masks, or with a mask that is none, is refused with a 
     CHECK_THROWS_AS(load_mask(folder / "wrong.safetensors"), DataError);
   }
 }
+
+}  // namespace mask_test

@@ -14,6 +14,8 @@
 #include <espalier/io/safetensors_write.hpp>
 #include "io/golden/safetensors_golden.hpp"
 
+namespace safetensors_test {
+
 using espalier::DataError;
 using espalier::Dtype;
 using espalier::SafetensorsFile;
@@ -338,3 +340,5 @@ TEST_CASE("the published ResNets and the encoder are read whole") {
     for (const auto& e : f->entries()) REQUIRE(again.floats(e.name) == f->floats(e.name));
   }
 }
+
+}  // namespace safetensors_test

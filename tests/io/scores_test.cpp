@@ -21,6 +21,9 @@
 #include "train/toys.hpp"
 
 using namespace espalier;
+
+namespace scores_test {
+
 using test::content;
 using test::ScratchFolder;
 using test::ToyNet;
@@ -220,3 +223,5 @@ TEST_CASE("scores are files of their own: the same values back, damage and other
   train(b, net, images(), options(), NoObserver{}, Checkpointer{.folder = folder / "c"});
   CHECK_THROWS_WITH_AS(load_scores(folder / "c/ckpt.12.safetensors"), doctest::Contains("found no scores, needed some"), DataError);
 }
+
+}  // namespace scores_test

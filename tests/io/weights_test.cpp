@@ -19,6 +19,8 @@
 
 using namespace espalier;
 
+namespace weights_test {
+
 namespace {
 
 // A file that goes away.
@@ -206,3 +208,5 @@ TEST_CASE("the trained ResNets load under their published names, value for value
   load_weights(b, deep, (*folder / "resnet56-4bfd9763.safetensors").string(), Shape{1, 32, 32, 3});
   CHECK(refusal(b, net, (*folder / "resnet56-4bfd9763.safetensors").string()).find("in the file but not in the network: 'layer1.3.bn1.bias'") != std::string::npos);
 }
+
+}  // namespace weights_test

@@ -23,6 +23,8 @@
 using namespace espalier;
 using namespace espalier::test;
 
+namespace dead_channels_test {
+
 namespace {
 
 const Shape image{1, 8, 8, 3};
@@ -344,3 +346,5 @@ TEST_CASE("what is left is saved with its mask, and loads into a network of the 
   CHECK(mask == slim.mask);
   CHECK(find_dead_channels(c, loaded, input, mask).plan.removed() == 0);
 }
+
+}  // namespace dead_channels_test

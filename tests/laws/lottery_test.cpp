@@ -25,6 +25,8 @@
 using namespace espalier;
 using namespace espalier::test;
 
+namespace lottery_test {
+
 namespace {
 
 constexpr Index side = 4;
@@ -201,3 +203,5 @@ TEST_CASE("the same on EigenCpu with two threads") { check_tickets(EigenCpu({.th
 TEST_CASE("dead weights, their gradients and their moments are zero through 1,000 steps of every optimiser, on Reference") { check_the_dead(Reference{}, 0, 1); }
 
 TEST_CASE("the same on EigenCpu") { check_the_dead(EigenCpu({.threads = 1}), 1, 2); }
+
+}  // namespace lottery_test

@@ -10,6 +10,9 @@
 
 using namespace espalier;
 using namespace espalier::test;
+
+namespace mask_equals_shrink_test {
+
 using R = Reference;
 
 namespace {
@@ -68,3 +71,5 @@ TEST_CASE("masked and shrunk random networks agree in outputs, gradients and run
   CHECK(planned > 200);
   CHECK(met.size() == kind_names.size());
 }
+
+}  // namespace mask_equals_shrink_test

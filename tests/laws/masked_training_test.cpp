@@ -12,6 +12,9 @@
 
 using namespace espalier;
 using namespace espalier::test;
+
+namespace masked_training_test {
+
 using R = Reference;
 
 namespace {
@@ -70,3 +73,5 @@ TEST_CASE_TEMPLATE("masked training is shrunk training, and the dead stay dead",
   }
   CHECK(trained > 30);
 }
+
+}  // namespace masked_training_test

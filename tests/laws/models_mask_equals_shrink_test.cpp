@@ -13,6 +13,9 @@
 
 using namespace espalier;
 using namespace espalier::test;
+
+namespace models_mask_equals_shrink_test {
+
 using C = EigenCpu;
 
 namespace {
@@ -96,3 +99,5 @@ TEST_CASE("zeroing filters alone is not pruning when a batch norm with a shift f
   });
   CHECK(difference(outputs(only_filters(net, p)), outputs(shrink(c, net, p))) <= 1e-5);
 }
+
+}  // namespace models_mask_equals_shrink_test

@@ -19,6 +19,9 @@
 
 using namespace espalier;
 using namespace espalier::test;
+
+namespace unstructured_test {
+
 using R = Reference;
 
 namespace {
@@ -258,3 +261,5 @@ TEST_CASE("open_lth: two rounds of p keep (1 - p)^2, nested, with ignored layers
     CHECK(second.find("fc.weight")->survivors() == 40'000);
   }
 }
+
+}  // namespace unstructured_test

@@ -96,9 +96,9 @@ inline void check_constant(const HostTensor& t, float value) {
 
 /// A copy has parameters of its own, and computes the same.
 template <class Net>
-void check_copy(const Net& net, const Shape& image) {
+void check_copy(const Net& net, const Shape& input) {
   Reference r;
-  const auto x = Tensor<Reference>::full(r, image, 0.5F);
+  const auto x = Tensor<Reference>::full(r, input, 0.5F);
   const auto before = predict(r, net, x).to_host(r);
   Net copy = net;
   CHECK(predict(r, copy, x).to_host(r) == before);

@@ -8,6 +8,9 @@
 
 using namespace espalier;
 using namespace espalier::test;
+
+namespace convnet_test {
+
 using models::ConvNet;
 using R = Reference;
 
@@ -69,3 +72,5 @@ TEST_CASE("images too small for the stages are an error") {
   config.image = 3;
   CHECK_THROWS_AS((ConvNet<R>(r, config, Rng(1))), ShapeError);
 }
+
+}  // namespace convnet_test

@@ -8,6 +8,9 @@
 
 using namespace espalier;
 using namespace espalier::test;
+
+namespace mlp_test {
+
 using models::Mlp;
 using R = Reference;
 
@@ -46,3 +49,5 @@ TEST_CASE("an Mlp without two widths, or with an input of another width, is an e
   const Mlp<R> net(r, {6, 3}, Rng(1));
   CHECK_THROWS_WITH_AS(predict(r, net, Tensor<R>::zeros(r, {2, 5})), doctest::Contains("the input has 5 channels, the weight expects 6"), ShapeError);
 }
+
+}  // namespace mlp_test

@@ -10,6 +10,9 @@
 
 using namespace espalier;
 using namespace espalier::test;
+
+namespace resnet_cifar_test {
+
 using models::ResNetCifar;
 using models::ShortcutA;
 using R = Reference;
@@ -148,3 +151,5 @@ TEST_CASE("an image of other channels is an error that says which were expected"
   const ResNetCifar<R> net(r, {.depth = 8}, Rng(1));
   CHECK_THROWS_WITH_AS(predict(r, net, Tensor<R>::zeros(r, {1, 8, 8, 1})), doctest::Contains("the input has 1 channels, the weight expects 3"), ShapeError);
 }
+
+}  // namespace resnet_cifar_test

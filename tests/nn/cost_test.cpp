@@ -8,6 +8,8 @@
 
 using namespace espalier;
 
+namespace cost_test {
+
 namespace {
 
 struct Net {
@@ -59,3 +61,5 @@ TEST_CASE("Liu et al.'s count adds biases, normalisation, ReLU and what a poolin
   const NetworkCost c = cost<Reference>(Net(b, Rng(1)), {1, 6, 6, 3});
   CHECK(c.flops_of_rethinking_reference() == 2 * 7856 + (288 + 10) + 2 * 288 + 288 + 288);
 }
+
+}  // namespace cost_test

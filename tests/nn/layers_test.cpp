@@ -11,6 +11,8 @@
 
 using namespace espalier;
 
+namespace layers_test {
+
 namespace {
 
 struct Fixture {
@@ -123,3 +125,5 @@ TEST_CASE_FIXTURE(Fixture, "a dry run refuses layers that do not fit, and leaves
   CHECK(trace.ops().size() == 1);
   CHECK(trace.graph().frozen().size() == 3 + 4);  // input and output
 }
+
+}  // namespace layers_test

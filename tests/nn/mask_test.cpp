@@ -9,6 +9,8 @@
 
 using namespace espalier;
 
+namespace mask_test {
+
 namespace {
 
 Mask with_dead(const std::string& path, const Shape& shape, std::initializer_list<Index> dead) {
@@ -95,3 +97,5 @@ TEST_CASE("a mask for another network is refused with path and shapes") {
   part.words[0] = ~std::uint64_t{0};
   CHECK_THROWS_AS(Mask({part}), StaleState);
 }
+
+}  // namespace mask_test

@@ -11,6 +11,8 @@
 
 using namespace espalier;
 
+namespace module_test {
+
 namespace {
 
 using P = Parameter<Reference>;
@@ -103,3 +105,5 @@ TEST_CASE_FIXTURE(Fixture, "copying a module copies its parameters") {
   for_each_parameter(a, [&](const std::string&, auto& p) { b.fill(p.value.data(), p.value.count(), 9.0f); });
   for_each_parameter(copy, [&](const std::string&, const auto& p) { CHECK(p.value.to_host(b)[0] < 3); });
 }
+
+}  // namespace module_test

@@ -7,6 +7,9 @@
 
 using namespace espalier;
 using namespace espalier::op;
+
+namespace add_test {
+
 using test::Double;
 using test::shapes;
 
@@ -33,3 +36,5 @@ TEST_CASE("sums of different shapes are errors that ask about the residual group
   CHECK_THROWS_WITH_AS(Add{}.shape(shapes({{2, 3}, {2, 4}})), doctest::Contains("Was only one side of a residual group shrunk?"), ShapeError);
   CHECK_THROWS_AS(WeightedSum{}.shape(shapes({{2}, {1}})), ShapeError);
 }
+
+}  // namespace add_test

@@ -6,6 +6,9 @@
 #include "common/gradient_check.hpp"
 
 using namespace espalier;
+
+namespace attention_test {
+
 using test::Double;
 using test::shapes;
 using Embedding = op::Embedding<Double>;
@@ -76,3 +79,5 @@ TEST_CASE("attention's sizes are checked") {
   const auto ids = Ids<Double>::from(b, {1}, std::vector<std::int32_t>{0});
   CHECK_THROWS_AS(Embedding{&ids}.shape(shapes({{4}})), ShapeError);
 }
+
+}  // namespace attention_test

@@ -6,6 +6,9 @@
 #include "common/gradient_check.hpp"
 
 using namespace espalier;
+
+namespace batch_norm_test {
+
 using test::Double;
 using test::shapes;
 using Norm = op::BatchNorm<Double>;
@@ -71,3 +74,5 @@ TEST_CASE("a single value a channel has no batch statistics, and says what to do
   CHECK_THROWS_WITH_AS(batch().shape(shapes({{4, 3}, {2}, {2}})), doctest::Contains("3 channels, the layer 2"), ShapeError);
   CHECK_THROWS_AS(batch().shape(shapes({{4, 3}, {3}, {3}, {2, 3}})), ShapeError);
 }
+
+}  // namespace batch_norm_test

@@ -6,6 +6,9 @@
 #include "common/gradient_check.hpp"
 
 using namespace espalier;
+
+namespace conv2d_test {
+
 using test::Double;
 using test::shapes;
 using op::Conv2d;
@@ -73,3 +76,5 @@ TEST_CASE("sizes that do not fit are errors that name the sizes") {
   CHECK_THROWS_WITH_AS(Conv2d{}.shape(shapes({{1, 2, 2, 3}, {3, 3, 3, 8}})), doctest::Contains("smaller than the 3x3 kernel"), ShapeError);
   CHECK_THROWS_WITH_AS(Conv2d{.groups = 2}.shape(shapes({{1, 8, 8, 3}, {3, 3, 1, 8}})), doctest::Contains("cannot be split into 2 groups"), ShapeError);
 }
+
+}  // namespace conv2d_test

@@ -6,6 +6,9 @@
 #include "common/gradient_check.hpp"
 
 using namespace espalier;
+
+namespace dropout_test {
+
 using test::Double;
 using op::Dropout;
 
@@ -36,3 +39,5 @@ TEST_CASE("dropout with probability zero is the identity") {
   const auto x = test::spread(b, {50}, rng);
   CHECK(test::result(b, Dropout{.probability = 0, .key = 1}, {x}) == x.to_host(b));
 }
+
+}  // namespace dropout_test

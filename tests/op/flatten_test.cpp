@@ -7,6 +7,9 @@
 
 using namespace espalier;
 using namespace espalier::op;
+
+namespace flatten_test {
+
 using test::Double;
 using test::shapes;
 
@@ -49,3 +52,5 @@ TEST_CASE("concat puts channels side by side, padding puts zeros around them, a 
   CHECK(test::result(b, SelectRow{.position = 1}, {sequence}) == std::vector<double>{2, 4});
   CHECK_THROWS_AS(SelectRow{.position = 2}.shape(shapes({sequence.shape()})), ShapeError);
 }
+
+}  // namespace flatten_test

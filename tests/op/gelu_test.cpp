@@ -6,6 +6,9 @@
 #include "common/gradient_check.hpp"
 
 using namespace espalier;
+
+namespace gelu_test {
+
 using test::Double;
 
 static_assert(DifferentiableOp<op::Gelu, Double>);
@@ -32,3 +35,5 @@ TEST_CASE("smooth activations have their known values, and are zero at zero") {
   CHECK(tanh[0] == 0);
   CHECK(tanh[1] == doctest::Approx(0.7615941559557649).epsilon(1e-14));
 }
+
+}  // namespace gelu_test

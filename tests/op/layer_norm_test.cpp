@@ -6,6 +6,9 @@
 #include "common/gradient_check.hpp"
 
 using namespace espalier;
+
+namespace layer_norm_test {
+
 using test::Double;
 using op::LayerNorm;
 
@@ -24,3 +27,5 @@ TEST_CASE("a row of two becomes -1 and 1, scaled and shifted") {
   CHECK(test::result(b, LayerNorm{.eps = 0}, {x, gamma, beta}) == std::vector<double>{-1, 10});
   CHECK_THROWS_AS(LayerNorm{}.shape(test::shapes({{4, 3}, {2}, {2}})), ShapeError);
 }
+
+}  // namespace layer_norm_test

@@ -6,6 +6,9 @@
 #include "common/gradient_check.hpp"
 
 using namespace espalier;
+
+namespace linear_test {
+
 using test::Double;
 using test::shapes;
 using op::Linear;
@@ -42,3 +45,5 @@ TEST_CASE("y = x W + b by hand, and its cost") {
 TEST_CASE("a linear map of another width is an error that names both") {
   CHECK_THROWS_WITH_AS(Linear{}.shape(shapes({{4, 3}, {5, 2}})), doctest::Contains("the input has 3 channels, the weight expects 5"), ShapeError);
 }
+
+}  // namespace linear_test

@@ -6,6 +6,9 @@
 #include "common/gradient_check.hpp"
 
 using namespace espalier;
+
+namespace loss_test {
+
 using test::Double;
 using test::shapes;
 using CrossEntropy = op::CrossEntropy<Double>;
@@ -44,3 +47,5 @@ TEST_CASE("losses of shapes that do not fit are errors") {
   CHECK_THROWS_WITH_AS(CrossEntropy{&labels}.shape(shapes({{4, 5}})), doctest::Contains("3 labels"), ShapeError);
   CHECK_THROWS_AS(MeanSquaredError{}.shape(shapes({{4, 5}, {5, 4}})), ShapeError);
 }
+
+}  // namespace loss_test

@@ -7,6 +7,9 @@
 
 using namespace espalier;
 using namespace espalier::op;
+
+namespace pool_test {
+
 using test::Double;
 using test::shapes;
 
@@ -52,3 +55,5 @@ TEST_CASE("a window larger than its map is an error") {
   CHECK_THROWS_AS(GlobalAvgPool{}.shape(shapes({{4, 3}})), ShapeError);
   CHECK(MaxPool{{.kernel = 3, .stride = 2, .pad = 1}}.shape(shapes({{2, 5, 6, 2}})) == Shape{2, 3, 3, 2});
 }
+
+}  // namespace pool_test

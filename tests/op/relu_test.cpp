@@ -8,6 +8,9 @@
 #include "common/gradient_check.hpp"
 
 using namespace espalier;
+
+namespace relu_test {
+
 using test::Double;
 
 static_assert(DifferentiableOp<op::Relu, Double>);
@@ -34,3 +37,5 @@ TEST_CASE("the gradient before a fused activation is masked where the result is 
   CHECK(op::before_activation(b, Activation::relu, y, dy).to_host(b) == std::vector<double>{0, 6, 7});
   CHECK(op::before_activation(b, Activation::none, y, dy).to_host(b) == std::vector<double>{5, 6, 7});
 }
+
+}  // namespace relu_test

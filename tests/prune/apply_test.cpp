@@ -10,6 +10,9 @@
 
 using namespace espalier;
 using namespace espalier::test;
+
+namespace apply_test {
+
 using Sketch = SketchOn<Trace<Reference>, Eval<Reference>>;
 
 namespace {
@@ -190,3 +193,5 @@ TEST_CASE("a plan for one image size does not silently fit another where flatten
   p.input = {1, 4, 4, 1};
   CHECK_THROWS_AS(shrink(r, example(), p), ShapeError);
 }
+
+}  // namespace apply_test

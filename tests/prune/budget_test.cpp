@@ -14,6 +14,9 @@
 
 using namespace espalier;
 using namespace espalier::test;
+
+namespace budget_test {
+
 using Sketch = SketchOn<Trace<Reference>>;
 
 namespace {
@@ -322,3 +325,5 @@ TEST_CASE("a budget says what it may be, and prints as it is written") {
   CHECK(Budget{.multiply_adds = 0.5} == Budget{.multiply_adds = 0.5});
   CHECK(Budget{.multiply_adds = 0.5} != Budget{.parameters = 0.5});
 }
+
+}  // namespace budget_test

@@ -10,6 +10,9 @@
 
 using namespace espalier;
 using namespace espalier::test;
+
+namespace channel_groups_test {
+
 using Sketch = SketchOn<Trace<Reference>>;
 
 namespace {
@@ -285,3 +288,5 @@ TEST_CASE("NNI: a concatenation of channels couples nothing, an addition couples
   add.conv("conv1", 1, 4).conv("conv2", 1, 4).conv("conv3", 4, 6).conv("conv4", 4, 6).conv("head", 6, 2);
   CHECK(couplings(add, image) == Names{"conv1 conv2", "conv3 conv4"});
 }
+
+}  // namespace channel_groups_test

@@ -11,6 +11,8 @@
 using namespace espalier;
 using namespace espalier::test;
 
+namespace counting_test {
+
 namespace {
 
 const std::vector<PoolSize> lenet{{235'200, 0.2}, {30'000, 0.2}, {1'000, 0.1}};
@@ -158,3 +160,5 @@ TEST_CASE("a rule that counts shares of all is refused where .remove is set, and
   CHECK_THROWS_AS(survivors_by_round({{10, 1.5}}, 1), PolicyError);
   CHECK_THROWS_WITH_AS(survivors_by_round({{10, 0.5}}, 9, Counting::lottery_reference), doctest::Contains("fewer rounds"), PolicyError);
 }
+
+}  // namespace counting_test

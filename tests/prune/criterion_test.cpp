@@ -12,6 +12,9 @@
 
 using namespace espalier;
 using namespace espalier::test;
+
+namespace criterion_test {
+
 using Sketch = SketchOn<Trace<Reference>>;
 
 namespace {
@@ -276,3 +279,5 @@ static_assert(!Criterion<Incomparable> && !Criterion<Silent> && !Criterion<Uniqu
 static_assert(!Criterion<Fraction> && !Criterion<double>);
 
 }  // namespace near_misses
+
+}  // namespace criterion_test

@@ -13,6 +13,9 @@
 
 using namespace espalier;
 using namespace espalier::test;
+
+namespace dead_channels_test {
+
 using Sketch = SketchOn<Trace<Reference>, Eval<Reference>, espalier::detail::Taps<Reference>>;
 using R = Reference;
 
@@ -578,3 +581,5 @@ TEST_CASE("nothing is touched, and the finding prints") {
   stream << found;
   CHECK(stream.str() == str(found));
 }
+
+}  // namespace dead_channels_test

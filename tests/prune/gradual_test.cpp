@@ -15,6 +15,9 @@
 #include "train/toys.hpp"
 
 using namespace espalier;
+
+namespace gradual_test {
+
 using test::content;
 using B = Reference;
 using Net = test::ToyNet<B>;
@@ -166,3 +169,5 @@ TEST_CASE("an amount beside the schedule, and times out of order, are refused") 
   backwards.sparsity.frequency = iterations(0);
   CHECK_THROWS_AS(prune_gradually(b, net, images(), options(), backwards), PolicyError);
 }
+
+}  // namespace gradual_test

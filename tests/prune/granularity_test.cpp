@@ -12,6 +12,8 @@
 using namespace espalier;
 using namespace espalier::test;
 
+namespace granularity_test {
+
 namespace {
 
 std::vector<float> drawn(Index n, std::uint64_t seed) {
@@ -219,3 +221,5 @@ TEST_CASE("units are written as in code") {
   CHECK(str(Block{.pooling = BlockPooling::max}) == "Block{.rows = 1, .columns = 4, .pooling = BlockPooling::max}");
   CHECK(str(LayerMagnitude{.remove = 0.5, .granularity = Block{.rows = 4, .columns = 1}}) == "LayerMagnitude{.remove = 0.5, .granularity = Block{.rows = 4, .columns = 1}}");
 }
+
+}  // namespace granularity_test

@@ -23,6 +23,9 @@
 #include "train/toys.hpp"
 
 using namespace espalier;
+
+namespace iterative_test {
+
 using test::content;
 using test::ToyNet;
 using B = Reference;
@@ -430,3 +433,5 @@ TEST_CASE("policies print as they are written") {
   out << IterativePruning<DropSmallest, LotteryRewind>{.rounds = 15};
   CHECK(out.str() == "IterativePruning{.decide = DropSmallest{.remove = 0.3}, .then = LotteryRewind{.to = iterations(0)}, .rounds = 15}");
 }
+
+}  // namespace iterative_test

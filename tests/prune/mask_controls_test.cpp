@@ -10,6 +10,8 @@
 using namespace espalier;
 using namespace espalier::test;
 
+namespace mask_controls_test {
+
 TEST_CASE("a shuffled mask has as many live weights in each layer, elsewhere") {
   Reference b;
   const models::Mlp<Reference> net(b, {50, 40, 30, 10}, Rng(1));
@@ -53,3 +55,5 @@ TEST_CASE("every weight is as likely to live") {
   const double expected = draws * 3.0 / 8, deviation = std::sqrt(draws * (3.0 / 8) * (5.0 / 8));
   for (const double count : lived) CHECK(std::abs(count - expected) < 4 * deviation);
 }
+
+}  // namespace mask_controls_test

@@ -11,6 +11,9 @@
 
 using namespace espalier;
 using namespace espalier::test;
+
+namespace peer_nets_test {
+
 using Sketch = SketchOn<Trace<Reference>, Eval<Reference>, Tape<Reference>>;
 
 namespace {
@@ -388,3 +391,5 @@ TEST_CASE("a split into halves, written as an op of one's own, couples the halve
   CHECK(slices(group(groups, "conv1"), "conv1.weight", ChannelRole::producer)[1] == std::vector<Index>{1, 9});
   check(net, gray);
 }
+
+}  // namespace peer_nets_test

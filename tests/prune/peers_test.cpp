@@ -11,6 +11,9 @@
 
 using namespace espalier;
 using namespace espalier::test;
+
+namespace peers_test {
+
 using Sketch = SketchOn<Trace<Reference>, Eval<Reference>>;
 
 namespace {
@@ -203,3 +206,5 @@ TEST_CASE("NNI: at a sparsity of 0.75 a bias loses what its filters lose, and co
   }
   CHECK(alive("conv1.weight") == alive("conv2.weight"));
 }
+
+}  // namespace peers_test

@@ -6,6 +6,8 @@
 
 using namespace espalier;
 
+namespace plan_test {
+
 namespace {
 
 Plan example() {
@@ -147,3 +149,5 @@ TEST_CASE("a bad line is named, with what was found and what is needed") {
   refuses(with(13, "group conv1+1"), "plan, line 16: found '  writes conv3.weight'; needed is each group once, not 'conv1+1' again");
   refuses(to_text(example()) + "\n", "plan, line 22: found 'end'; needed is 'end' alone, and nothing after it");
 }
+
+}  // namespace plan_test

@@ -11,6 +11,9 @@
 
 using namespace espalier;
 using namespace espalier::test;
+
+namespace planning_test {
+
 using Sketch = SketchOn<Trace<Reference>>;
 
 namespace {
@@ -287,3 +290,5 @@ TEST_CASE("a selector's star stands for any run of characters, and nothing else 
   CHECK(matches("*a*b", "xaab"));
   CHECK(!matches("", "a"));
 }
+
+}  // namespace planning_test

@@ -21,6 +21,8 @@
 using namespace espalier;
 using namespace espalier::detail;
 
+namespace rank_test {
+
 namespace {
 
 using Words = std::vector<std::uint64_t>;
@@ -412,3 +414,5 @@ TEST_CASE("inside a region of the pool the selection runs on the thread that ask
   pool.run(6, [&](Index i, int) { cuts[static_cast<std::size_t>(i)] = find_cut(pool, t.segments(), ScoreKey::magnitude, 20000); });
   for (const Cut& cut : cuts) CHECK(cut == expected);
 }
+
+}  // namespace rank_test

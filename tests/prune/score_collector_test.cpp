@@ -14,6 +14,8 @@
 using namespace espalier;
 using namespace espalier::test;
 
+namespace score_collector_test {
+
 namespace {
 
 using Floats = std::vector<float>;
@@ -194,3 +196,5 @@ TEST_CASE("scores of another rule or another network are refused, and nothing is
   ScoreCollector<Taylor, Reference> taylor;
   CHECK_THROWS_WITH_AS(taylor.restore(b, net, before), doctest::Contains("ScoreCollector<Taylor>: found scores of the rule 'Movement', needed its own"), StaleState);
 }
+
+}  // namespace score_collector_test

@@ -14,6 +14,9 @@
 
 using namespace espalier;
 using namespace espalier::test;
+
+namespace sensitivity_test {
+
 using Sketch = SketchOn<Trace<Reference>>;
 
 namespace {
@@ -258,3 +261,5 @@ TEST_CASE("groups are ranked by their mean drop, the most sensitive first, the e
   scan.groups[2].points = {{.kept = 3, .score = 0.9}, {.kept = 1, .score = 0.95}};  // once lost, not regained
   CHECK(scan.by_sensitivity() == std::vector<std::size_t>{2, 0, 3});
 }
+
+}  // namespace sensitivity_test

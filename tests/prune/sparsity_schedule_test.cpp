@@ -8,6 +8,8 @@
 
 using namespace espalier;
 
+namespace sparsity_schedule_test {
+
 namespace {
 
 Step at(Index iteration) { return {.iteration = iteration, .epoch_length = 10}; }
@@ -103,3 +105,5 @@ TEST_CASE("schedules of sparsity are written as in code") {
   CHECK(str(LinearSparsity{.to = 0.5, .end = epochs(4)}) == "LinearSparsity{.from = 0, .to = 0.5, .begin = iterations(0), .end = epochs(4), .frequency = iterations(100)}");
   CHECK(str(ExponentialSparsity{}).starts_with("ExponentialSparsity{.from = 0, "));
 }
+
+}  // namespace sparsity_schedule_test

@@ -19,6 +19,9 @@
 
 using namespace espalier;
 using namespace espalier::test;
+
+namespace structured_ticket_test {
+
 using R = Reference;
 
 namespace {
@@ -234,3 +237,5 @@ TEST_CASE("rounds go on from a slim ticket, and removal at the end of a search p
   CHECK(parameter_count(end.net) == slim.found.plan.parameters_after);
   CHECK(str(slim.found).find("fc1: 12 -> ") != std::string::npos);
 }
+
+}  // namespace structured_ticket_test

@@ -11,6 +11,9 @@
 
 using namespace espalier;
 using namespace espalier::test;
+
+namespace survivors_test {
+
 using R = Reference;
 
 namespace {
@@ -108,3 +111,5 @@ TEST_CASE("survivor policies print as they are written") {
   CHECK(str(ScratchB{}) == "ScratchB{.seed = 0}");
   CHECK(str(ScratchB{.seed = 3, .budget = ComputeBudget::rethinking_reference}) == "ScratchB{.seed = 3, .budget = ComputeBudget::rethinking_reference}");
 }
+
+}  // namespace survivors_test

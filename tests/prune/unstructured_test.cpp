@@ -13,6 +13,8 @@
 using namespace espalier;
 using namespace espalier::test;
 
+namespace unstructured_test {
+
 namespace {
 
 // pytorch test/nn/test_pruning.py: its W.
@@ -274,3 +276,5 @@ TEST_CASE("policies are written as in code") {
   CHECK(text(LayerMovement{}) == "LayerMovement{}");
   CHECK(GlobalMagnitude{.remove = 0.2} != GlobalMagnitude{.sparsity = 0.2});
 }
+
+}  // namespace unstructured_test

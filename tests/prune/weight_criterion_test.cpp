@@ -9,6 +9,8 @@
 using namespace espalier;
 using namespace espalier::test;
 
+namespace weight_criterion_test {
+
 namespace {
 
 using Floats = std::vector<float>;
@@ -113,3 +115,5 @@ TEST_CASE("criteria are written as in code") {
   CHECK(text(Movement{}) == "Movement{}");
   CHECK(text(Given{}) == "Given{}");
 }
+
+}  // namespace weight_criterion_test

@@ -14,6 +14,8 @@
 
 using namespace espalier;
 
+namespace exit_codes_test {
+
 namespace {
 
 struct Outcome {
@@ -213,3 +215,5 @@ TEST_CASE("there is one StopSignal at a time, and the next begins without a requ
       [](pid_t, int) {});
   CHECK(outcome.code == 0);
 }
+
+}  // namespace exit_codes_test

@@ -10,6 +10,8 @@
 
 using namespace espalier;
 
+namespace format_test {
+
 namespace {
 constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
 constexpr double infinity = std::numeric_limits<double>::infinity();
@@ -128,3 +130,5 @@ TEST_CASE("a locale with decimal commas changes nothing") {
   }
   std::setlocale(LC_ALL, before.c_str());
 }
+
+}  // namespace format_test

@@ -9,6 +9,8 @@
 
 using namespace espalier;
 
+namespace html_test {
+
 namespace {
 
 HtmlReport full_report(const std::string& text) {
@@ -108,3 +110,5 @@ TEST_CASE("an empty report is a page") {
   CHECK(count(all, "p") == 0);
   CHECK(count(all, "footer") == 0);
 }
+
+}  // namespace html_test

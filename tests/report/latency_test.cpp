@@ -7,6 +7,8 @@
 
 using namespace espalier;
 
+namespace latency_test {
+
 namespace {
 
 /// A clock that moves only when told, by quarter seconds, which are exact.
@@ -80,3 +82,5 @@ TEST_CASE("impossible options and missing samples are refused with their names")
   CHECK_THROWS_WITH_AS(LatencyOptions{.min_seconds = -1}.validate(), doctest::Contains("min_seconds"), PolicyError);
   CHECK_THROWS_AS(summarize({}), Error);
 }
+
+}  // namespace latency_test

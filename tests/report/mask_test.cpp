@@ -8,6 +8,8 @@
 
 using namespace espalier;
 
+namespace mask_test {
+
 TEST_CASE("a mask's table has a row a layer and one for all: LeNet-300-100 after a round of the lottery paper") {
   Reference b;
   const models::Mlp<Reference> net(b, models::lenet_300_100, Rng(1));
@@ -38,3 +40,5 @@ TEST_CASE("a parameter that is no layer's weight keeps its path; a mask that nam
   CHECK(table.rows[1][3].text == "100.00%");
   CHECK(mask_table(Mask{}).rows == std::vector<std::vector<Cell>>{{"total", Cell::count(0), Cell::count(0), Cell::percent(1, 2)}});
 }
+
+}  // namespace mask_test

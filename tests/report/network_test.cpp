@@ -11,6 +11,8 @@
 
 using namespace espalier;
 
+namespace network_test {
+
 namespace {
 
 // Each timed op reads the clock twice; the op then took the next of `seconds`.
@@ -76,3 +78,5 @@ TEST_CASE("the cost table gives parameters, multiply-adds and bytes, by layer an
                "fc3,3,15,15,12,12,60,60\n"
                "total,,107,63,92,52,428,252\n");
 }
+
+}  // namespace network_test

@@ -10,6 +10,8 @@
 
 using namespace espalier;
 
+namespace progress_test {
+
 namespace {
 
 struct Page {
@@ -251,3 +253,5 @@ TEST_CASE("bars are full at the end, empty at the start, and hold for fractions 
   CHECK(detail::bar_text(std::nan(""), 4, false) == "[----]");
   CHECK(detail::bar_text(0.5, 2, true) == "[\u2588\u2591]");
 }
+
+}  // namespace progress_test

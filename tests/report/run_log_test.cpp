@@ -13,6 +13,8 @@
 
 using namespace espalier;
 
+namespace run_log_test {
+
 namespace {
 
 /// A folder of its own that goes with the test.
@@ -191,3 +193,5 @@ TEST_CASE("a full disk is an error that names the file") {
   detail::LineFile full = detail::LineFile::append("/dev/full");
   CHECK_THROWS_WITH_AS(full.line("x"), doctest::Contains("/dev/full: a line could not be added"), IoError);
 }
+
+}  // namespace run_log_test

@@ -8,6 +8,8 @@
 
 using namespace espalier;
 
+namespace sensitivity_test {
+
 namespace {
 
 SensitivityScan example() {
@@ -110,3 +112,5 @@ TEST_CASE("the six most sensitive groups are told apart; more would not be") {
   CHECK(most_sensitive(scan) == std::vector<std::size_t>{0, 1, 2, 3, 4, 5});
   CHECK(sensitivity_chart(scan, most_sensitive(scan)).series.size() == 6);
 }
+
+}  // namespace sensitivity_test

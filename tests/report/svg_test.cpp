@@ -12,6 +12,8 @@
 
 using namespace espalier;
 
+namespace svg_test {
+
 namespace {
 
 const double gap = std::numeric_limits<double>::quiet_NaN();
@@ -324,3 +326,5 @@ TEST_CASE("series of the wrong length and logarithmic bars are refused") {
                        doctest::Contains("2 values for 1 categories"), ShapeError);
   CHECK_THROWS_AS(to_svg(BarChart{.y = {.logarithmic = true}}), PolicyError);
 }
+
+}  // namespace svg_test

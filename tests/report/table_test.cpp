@@ -8,6 +8,8 @@
 
 using namespace espalier;
 
+namespace table_test {
+
 namespace {
 
 Table results() {
@@ -102,3 +104,5 @@ TEST_CASE("a row of the wrong length is refused with its number") {
   CHECK_THROWS_AS(to_html(table), ShapeError);
   CHECK_THROWS_AS(to_json(table), ShapeError);
 }
+
+}  // namespace table_test

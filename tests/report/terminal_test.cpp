@@ -15,6 +15,8 @@
 
 using namespace espalier;
 
+namespace terminal_test {
+
 namespace {
 const StreamFacts terminal{.is_terminal = true, .columns = 120, .term = "xterm-256color", .locale = "en_GB.UTF-8"};
 
@@ -134,3 +136,5 @@ TEST_CASE("control characters of a hostile name do not reach the terminal") {
   CHECK(detail::printable("\xffok\u00e9") == "?ok\u00e9");
   CHECK(detail::ascii("h\u00e9 e\u0301 \xff") == "h? e ?");
 }
+
+}  // namespace terminal_test

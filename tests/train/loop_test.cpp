@@ -11,6 +11,9 @@
 #include "toys.hpp"
 
 using namespace espalier;
+
+namespace loop_test {
+
 using test::content;
 using test::ToyNet;
 
@@ -284,3 +287,5 @@ TEST_CASE("options print as they are written") {
         "TrainOptions{.epochs = 2, .batch = 128, .optimizer = Sgd{.momentum = 0.9, .nesterov = false, .weight_decay = 1e-04}, .schedule = Constant{.value = 0.001}, "
         ".loss = SoftmaxCrossEntropy{}, .normalise = {.mean = {0.5}, .std = {0.25}}, .augment = {.pad = 0, .flip = 0}, .seed = 0, .drop_last = false, .prefetch = 2}");
 }
+
+}  // namespace loop_test

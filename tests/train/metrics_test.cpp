@@ -11,6 +11,8 @@
 
 using namespace espalier;
 
+namespace metrics_test {
+
 TEST_CASE("a row counts as correct if its label has the largest value, ties going to the lower class") {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const auto one = [](std::vector<float> row, std::int32_t label) {
@@ -68,3 +70,5 @@ TEST_CASE("evaluate refuses a batch below one and constants for other channels")
   CHECK_THROWS_AS(evaluate(b, net, set, test::toy_channels(), 0), PolicyError);
   CHECK_THROWS_AS(evaluate(b, net, set, data::cifar10_channels()), PolicyError);
 }
+
+}  // namespace metrics_test

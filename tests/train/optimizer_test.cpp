@@ -16,6 +16,9 @@
 #include "common/skip.hpp"
 
 using namespace espalier;
+
+namespace optimizer_test {
+
 using Double = BasicReference<double>;
 
 namespace {
@@ -301,3 +304,5 @@ TEST_CASE("optimiser policies compare by value and print as they are written") {
   CHECK(str(Adam{}) == "Adam{.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-08, .weight_decay = 0}");
   CHECK(str(AdamW{}) == "AdamW{.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-08, .weight_decay = 0.01}");
 }
+
+}  // namespace optimizer_test

@@ -7,6 +7,8 @@
 
 using namespace espalier;
 
+namespace schedule_test {
+
 namespace {
 
 constexpr Index far_out = Index{1} << 40;
@@ -100,3 +102,5 @@ TEST_CASE("a schedule out of range is refused with its field, value and range") 
   detail::check_policy(Halves{});  // nothing to check, nothing thrown
   CHECK_NOTHROW(detail::check_policy(MultiStep{.at = {epochs(80), epochs(120)}}));
 }
+
+}  // namespace schedule_test

@@ -5,6 +5,8 @@
 
 using namespace espalier;
 
+namespace step_test {
+
 TEST_CASE("a step converts to epochs by the length it carries") {
   const Step step{.iteration = 1000, .epoch_length = 391};
   CHECK(step.epoch() == 2);
@@ -47,3 +49,5 @@ TEST_CASE("a list of durations compares by content and refuses to overflow") {
   CHECK_THROWS_AS(list.push_back(epochs(4)), PolicyError);
   CHECK(static_cast<std::size_t>(list.end() - list.begin()) == Durations::capacity);
 }
+
+}  // namespace step_test
