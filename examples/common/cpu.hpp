@@ -1,19 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // The backend of the programs' cpu.cpp, and what most of them do with it: declared here, so that it is compiled once, in
 // common/cpu.cpp, and not once for each program. That is an offer to the compiler and nothing else: with
-// <espalier/backend/eigen_cpu.hpp> in its place a program is the same, and takes three times as long to compile.
+// <espalier/backend/eigen_cpu.hpp> in its place a program is the same, and takes two to three times as long to compile.
 #pragma once
 
 #include <espalier/backend/eigen_cpu.hpp>
 #include <espalier/espalier.hpp>
-#include <espalier/io/ticket.hpp>
 #include <espalier/io/weights.hpp>
-#include <espalier/nn/compiled.hpp>
-#include <espalier/prune/structured_ticket.hpp>
 #include <espalier/report/network.hpp>
 
 #include "any_net.hpp"
-#include "points.hpp"
 #include "result.hpp"
 #include "session.hpp"
 
@@ -26,21 +22,18 @@ namespace examples {
 using CpuNet = AnyNet<esp::EigenCpu>;
 EXAMPLES_INSTANCE esp::Var<esp::EigenCpu> CpuNet::forward(CpuNet&, esp::Tape<esp::EigenCpu>&, const esp::Var<esp::EigenCpu>&);
 EXAMPLES_INSTANCE esp::Tensor<esp::EigenCpu> CpuNet::forward(const CpuNet&, esp::Eval<esp::EigenCpu>&, const esp::Tensor<esp::EigenCpu>&);
-EXAMPLES_INSTANCE esp::Tensor<esp::EigenCpu> CpuNet::forward(const CpuNet&, esp::CompiledEval<esp::EigenCpu>&, const esp::Tensor<esp::EigenCpu>&);
 EXAMPLES_INSTANCE CpuNet make_net(esp::EigenCpu&, const Options&, const esp::Shape&, const esp::Rng&);
 EXAMPLES_INSTANCE Trained Session::train(esp::EigenCpu&, CpuNet&, const std::string&, const Images&, const Recipe&);
 EXAMPLES_INSTANCE esp::Index Session::save(esp::EigenCpu&, const CpuNet&, const std::string&, const esp::Metadata&);
 EXAMPLES_INSTANCE Latencies measured(esp::EigenCpu&, const CpuNet&, const esp::Shape&);
-EXAMPLES_INSTANCE std::string fingerprint(esp::EigenCpu&, const CpuNet&);
 
 }  // namespace examples
 
 namespace espalier {
 
 using examples::CpuNet;
-EXAMPLES_INSTANCE Evaluation evaluate(EigenCpu&, const CpuNet&, const data::ImageSet&, const data::Normalise&, Index);
 EXAMPLES_INSTANCE TrainResult train(EigenCpu&, CpuNet&, const data::ImageSet&, const TrainOptions<Sgd, MultiStep>&, NoObserver&&, NoCheckpoints&&, const StopSignal&);
-EXAMPLES_INSTANCE TrainedTicket<CpuNet> train_ticket(EigenCpu&, const Ticket<CpuNet>&, const data::ImageSet&, TrainOptions<Sgd, MultiStep>, std::optional<Index>, NoTicketObserver&&, const StopSignal&);
+EXAMPLES_INSTANCE Evaluation evaluate(EigenCpu&, const CpuNet&, const data::ImageSet&, const data::Normalise&, Index);
 EXAMPLES_INSTANCE NetworkCost cost<EigenCpu>(const CpuNet&, const Shape&);
 EXAMPLES_INSTANCE LatencyStats latency(EigenCpu&, const CpuNet&, const Shape&, const LatencyOptions&);
 EXAMPLES_INSTANCE std::vector<NotFaster> layers_not_faster(EigenCpu&, const CpuNet&, const CpuNet&, const Shape&, const LatencyOptions&, SteadySeconds&&);
@@ -48,9 +41,5 @@ EXAMPLES_INSTANCE Plan plan(EigenCpu&, const CpuNet&, const Shape&, const Filter
 EXAMPLES_INSTANCE CpuNet shrink(EigenCpu&, const CpuNet&, const Plan&);
 EXAMPLES_INSTANCE LoadedWeights load_weights(EigenCpu&, CpuNet&, const std::string&, const std::optional<Shape>&);
 EXAMPLES_INSTANCE void save_weights(EigenCpu&, const CpuNet&, const std::string&, const Metadata&);
-EXAMPLES_INSTANCE WithoutDead<CpuNet> remove_dead(EigenCpu&, const CpuNet&, const Shape&, const Mask&);
-EXAMPLES_INSTANCE TicketWithoutDead<CpuNet> remove_dead(EigenCpu&, const Ticket<CpuNet>&, const Shape&);
-EXAMPLES_INSTANCE LoadedTicket<CpuNet> load_ticket(EigenCpu&, const CpuNet&, const std::string&);
-EXAMPLES_INSTANCE void save_ticket(EigenCpu&, const Ticket<CpuNet>&, const std::string&, const Metadata&);
 
 }  // namespace espalier

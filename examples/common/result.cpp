@@ -75,7 +75,7 @@ esp::Table result_table(const Images& images, std::uint64_t seed, const std::vec
 
 esp::Json plan_json(const esp::Plan& plan) {
   esp::Json out = esp::Json::object();
-  out["channels"] = plan.removed();
+  out["removed_channels"] = plan.removed();
   out["params_before"] = plan.parameters_before;
   out["params_after"] = plan.parameters_after;
   out["macs_before"] = plan.multiply_adds_before;

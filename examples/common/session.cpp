@@ -2,7 +2,10 @@
 #include "session.hpp"
 
 #include <algorithm>
+#include <cctype>
 #include <filesystem>
+#include <iterator>
+#include <system_error>
 
 #include <espalier/data/cifar.hpp>
 #include <espalier/data/mnist.hpp>
@@ -23,13 +26,18 @@ esp::data::Folder grey_images(const Options& o) {
 
 }  // namespace
 
+bool exists(const std::string& path) {
+  std::error_code ignored;
+  return std::filesystem::exists(path, ignored);
+}
+
 Images load_images(const Options& o, Parts parts) {
   namespace data = esp::data;
   Images images;
   // Any form of CIFAR-10: its reader says what to do about those that it does not read.
   constexpr const char* cifar[] = {"data_batch_1.bin", "test_batch.bin", "cifar-10-batches-bin", "data_batch_1", "test_batch", "data_batch_1.med.xz", "test_batch.med.xz", "cifar-10-binary.tar.gz"};
   data::TrainTest sets;
-  if (std::any_of(std::begin(cifar), std::end(cifar), [&](const char* name) { return !o.data.empty() && std::filesystem::exists(o.data + "/" + name); })) {
+  if (std::any_of(std::begin(cifar), std::end(cifar), [&](const char* name) { return !o.data.empty() && exists(o.data + "/" + name); })) {
     if (parts == Parts::test) sets.test = data::cifar10_test(o.data);
     else sets = data::cifar10(o.data);
     images.name = "CIFAR-10";
@@ -63,8 +71,8 @@ Session::Session(const Options& o, std::string program, int stages, esp::Json co
   esp::detail::make_folder(folder_);
   const std::string path = folder_ + "/run.jsonl";
   const auto existing = o.force ? esp::Existing::replace : esp::Existing::refuse;
-  const bool exists = std::filesystem::exists(path), resumes = o.resume && exists;
-  if (exists && !o.resume && !o.force)
+  const bool there = exists(path), resumes = o.resume && there;
+  if (there && !o.resume && !o.force)
     throw esp::IoError(esp::str(folder_, ": found an earlier run, needed a folder without one; --resume goes on with it, --force replaces it, --out names another folder"));
   if (resumes) check_configuration(path, configuration);
   else if (o.force)  // what a later --resume would take for its own
@@ -82,7 +90,6 @@ std::string Session::file_name(std::string stage) {
   return stage;
 }
 
-/// A run goes on with the settings it was started with; data may have moved, and more seeds may be wanted.
 void Session::check_configuration(const std::string& path, const esp::Json& now) {
   const esp::Json before = esp::RunLog::configuration(path);
   for (const auto& [name, value] : now.members()) {

@@ -37,6 +37,9 @@ struct Images {
 
 enum class Parts { train_and_test, test };
 
+/// Whether there is such a file or folder. What may not be looked at is not there.
+bool exists(const std::string& path);
+
 /// CIFAR-10, MNIST or Fashion-MNIST, told apart by the files in --data; Debian's Fashion-MNIST without it.
 /// Throws CannotRun where that is not installed.
 Images load_images(const Options& o, Parts parts = Parts::train_and_test);

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <iostream>
+#include <span>
 
 #include "../common/result.hpp"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "../common/cpu.hpp"
+#include "../common/cpu_tickets.hpp"
 
 #include "algorithm.hpp"
 

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <filesystem>
 #include <functional>
 #include <iostream>
 #include <limits>
@@ -190,7 +189,7 @@ inline std::string ticket_path(const Session& session, std::uint64_t seed, esp::
 /// The file of the last round's ticket that an earlier run found; empty if there is none.
 inline std::string last_ticket(const Session& session, std::uint64_t seed) {
   std::string last;
-  for (esp::Index round = 0; std::filesystem::exists(ticket_path(session, seed, round)); ++round) last = ticket_path(session, seed, round);
+  for (esp::Index round = 0; exists(ticket_path(session, seed, round)); ++round) last = ticket_path(session, seed, round);
   return last;
 }
 
@@ -259,7 +258,7 @@ esp::LineChart lottery_chart(const std::vector<Point>& points, const std::string
   return chart;
 }
 
-/// Table or JSON on standard output; table, plots and report in the run's folder. `dead`: what a ticket lost besides its weights.
+/// Table or JSON on standard output; table, plots and report in the run's folder. `dead` is what a ticket lost as a whole.
 inline esp::ExitCode show_points(Session& session, const Options& o, const Images& images, const std::vector<Point>& points, const std::optional<esp::Plan>& dead = {}) {
   session.progress().clear();
   const esp::Table table = lottery_table(o, images, points);

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <filesystem>
 #include <iostream>
 #include <string>
 #include <string_view>
@@ -23,7 +22,7 @@ namespace examples {
 class Scores {
  public:
   Scores(std::string path, std::string of, bool resume) : path_(std::move(path)), text_(std::move(of) + '\n') {
-    if (!resume || !std::filesystem::exists(path_)) return;
+    if (!resume || !exists(path_)) return;
     const std::string found = read_text(path_);
     if (!found.starts_with(text_)) return;
     for (std::size_t at = text_.size(); at < found.size();) {

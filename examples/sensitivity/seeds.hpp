@@ -3,7 +3,6 @@
 // the widths, and every network is pruned to those.
 #pragma once
 
-#include <filesystem>
 #include <iostream>
 #include <map>
 #include <mutex>
@@ -128,7 +127,7 @@ esp::ExitCode scan_seeds(const Options& o, const Images& images, const esp::data
   for (std::uint64_t seed = o.seed; seed < end; ++seed)
     jobs.add([&, seed](B& device) {
       Net net = initial(device, seed);
-      if (o.resume && std::filesystem::exists(file_of(seed))) {
+      if (o.resume && exists(file_of(seed))) {
         esp::load_weights(device, net, file_of(seed), input);
       } else {
         train(device, net, images.train, options_for(seed), esp::NoObserver{}, esp::NoCheckpoints{}, session.stop());

@@ -48,7 +48,7 @@ int main(int argc, char** argv) {
   doctest::Context context{argc, argv};
   const int status = context.run();
   if (cases == 0 && !context.shouldExit()) {
-    std::printf("no test case was chosen; a filter names a file that is not there\n");
+    std::printf("no test case was chosen; a filter fits none\n");
     return 1;
   }
   const bool nothing_ran = skips > 0 && asserts == 0;

@@ -9,6 +9,8 @@
 using namespace espalier;
 using namespace espalier::test;
 
+namespace eigen_cpu_ops_test {
+
 TEST_CASE("every op on EigenCpu agrees with the reference in double, forward and backward") {
   EigenCpu b({.threads = 2});
   conforms<op_records>(b, {.normalised = 2e-5});
@@ -21,3 +23,5 @@ TEST_CASE("every op on EigenCpu gives equal bits on 1, 2, 3, 4 and 7 threads") {
     same_bits<op_records>(one, many);
   }
 }
+
+}  // namespace eigen_cpu_ops_test

@@ -9,6 +9,8 @@
 using namespace espalier;
 using namespace espalier::test;
 
+namespace eigen_cpu_test {
+
 namespace {
 
 // Winograd's transforms add and subtract before they multiply, and round more.
@@ -87,3 +89,5 @@ TEST_CASE("results below the smallest normal float are zero on every thread, and
   }
 #endif
 }
+
+}  // namespace eigen_cpu_test

@@ -10,6 +10,8 @@
 
 using namespace espalier;
 
+namespace eigen_cpu_training_test {
+
 namespace {
 
 // Every weight and running statistic after three steps, and the logits of an evaluation.
@@ -61,3 +63,5 @@ TEST_CASE("training a VGG gives equal bits on 1, 2, 3, 4 and 7 threads") {
   using Net = models::Vgg<EigenCpu>;
   equal_bits<Net>(Adam{}, [](EigenCpu& b) { return Net(b, {.stages = {{16, 17}, {32}, {40}}, .hidden = 50}, Rng(2)); });
 }
+
+}  // namespace eigen_cpu_training_test

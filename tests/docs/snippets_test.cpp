@@ -23,6 +23,13 @@
 
 using namespace espalier;
 
+// example-begin compile-once
+// In a header that all programs include:
+extern template Plan espalier::plan(EigenCpu&, const models::Vgg<EigenCpu>&, const Shape&, const FilterL1&);
+// In one file:
+template Plan espalier::plan(EigenCpu&, const models::Vgg<EigenCpu>&, const Shape&, const FilterL1&);
+// example-end compile-once
+
 namespace {
 
 // What a document shows as output, between its name and the next.

@@ -63,7 +63,7 @@ with tempfile.TemporaryDirectory() as folder:
     slim = run("--ticket", f"{whole}/tickets/seed-2-round-2.safetensors", "--structured", "--out", f"{folder}/slim").stdout
     assert slim.startswith("dead channels: 0 go, 266610 -> 266610 parameters"), slim
     dead = json.loads(run("--ticket", f"{whole}/tickets/seed-2-round-2.safetensors", "--structured", "--out", f"{folder}/slim", "--force", "--json").stdout)["dead"]
-    assert (dead["channels"], dead["params_before"], dead["params_after"], dead["groups"]) == (0, 266_610, 266_610, []), dead
+    assert (dead["removed_channels"], dead["params_before"], dead["params_after"], dead["groups"]) == (0, 266_610, 266_610, []), dead
     again = json.loads(run("--ticket", f"{folder}/slim/without-dead.safetensors", "--out", f"{folder}/slimmer", "--json").stdout)
     assert again["points"][0]["fingerprint"] == expected["ticket", 2, 2], "the slim ticket trained to other bytes"
 

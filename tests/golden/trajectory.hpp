@@ -168,7 +168,8 @@ O written(const Settings& s) {
   if constexpr (std::is_same_v<O, Sgd>) return {s.number("momentum"), s.number("nesterov") != 0, s.number("weight_decay")};
   else return {s.number("beta1"), s.number("beta2"), s.number("eps"), s.number("weight_decay")};
 }
-template <Optimizer O> inline constexpr std::string_view name_of = "sgd";
+template <Optimizer O> inline constexpr std::string_view name_of{};
+template <> inline constexpr std::string_view name_of<Sgd> = "sgd";
 template <> inline constexpr std::string_view name_of<Adam> = "adam";
 template <> inline constexpr std::string_view name_of<AdamW> = "adamw";
 

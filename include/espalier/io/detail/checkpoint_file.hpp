@@ -180,7 +180,7 @@ SafetensorsWriter checkpoint_of(const T& trainer, const Observer& observer) {
   return std::move(writer.file);
 }
 
-/// The JSON of a file that seal() closed. Throws DataError if the file is another kind than was `needed`, or damaged.
+/// The JSON of a file that seal() closed. Throws DataError if it is none, and says what was `needed`; or if it is damaged.
 inline Json verified(const SafetensorsFile& file, std::string_view needed) {
   const auto text = [&](std::string_view key) -> const std::string& {
     if (const std::string* found = file.find_metadata(key)) return *found;

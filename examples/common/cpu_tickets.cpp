@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: Apache-2.0
+#define EXAMPLES_TICKET_INSTANCE template
+#include "cpu_tickets.hpp"
