@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The backend of the programs' cpu.cpp, and what most of them do with it: declared here, so that it is compiled once, in
 // common/cpu.cpp, and not once for each program. That is an offer to the compiler and nothing else: with
-// <espalier/backend/eigen_cpu.hpp> in its place a program is the same, and takes two to three times as long to compile.
+// <espalier/backend/eigen_cpu.hpp> in its place a program is the same, and takes longer to compile: filter_pruning 87 seconds instead of 25.
 #pragma once
 
 #include <espalier/backend/eigen_cpu.hpp>

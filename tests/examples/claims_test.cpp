@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the examples claim of their results, on made-up ones: where each claim stops to hold.
+// What the examples claim of their results, on made-up ones: where each claim stops to hold. And what their JSON says.
 #include <doctest/doctest.h>
 
+#include "../../examples/common/result.hpp"
 #include "../../examples/lottery_ticket/claims.hpp"
 #include "../../examples/sensitivity/seeds.hpp"
 
@@ -64,4 +65,10 @@ TEST_CASE("the mean of scans is taken point by point, and its band is Student's"
   const esp::Series band = chart_of(seeds, mean, {0}).series.at(0);
   CHECK(band.high.back() - band.y.back() == doctest::Approx(12.706 * 0.1));  // half the distance of two is their standard error
   CHECK(band.y.back() - band.low.back() == doctest::Approx(12.706 * 0.1));
+}
+
+TEST_CASE("a plan as JSON says what goes, and leaves out the groups that lose nothing") {
+  esp::Plan plan{.parameters_before = 30, .parameters_after = 20, .multiply_adds_before = 300, .multiply_adds_after = 200};
+  plan.groups = {{.name = "whole", .channels = 3}, {.name = "cut", .channels = 5, .remove = {1, 4}}};
+  CHECK(plan_json(plan).dump() == R"({"removed_channels":2,"params_before":30,"params_after":20,"macs_before":300,"macs_after":200,"groups":[{"group":"cut","channels":5,"removed":[1,4]}]})");
 }
