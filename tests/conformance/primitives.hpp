@@ -107,6 +107,10 @@ void gemm_script(Script<B>& s) {
   gemm_case(s, 60, 300, 784, Transpose::no, Transpose::no, 0, Store::assign, true, Activation::relu);
   gemm_case(s, 784, 300, 60, Transpose::yes, Transpose::no, 0, Store::add, false, Activation::none);
   gemm_case(s, 60, 784, 300, Transpose::no, Transpose::yes, 0, Store::assign, false, Activation::none);
+  // Rows whole pages apart, a sum of several steps, several blocks of columns: operands that are packed for many readers.
+  gemm_case(s, 70, 190, 1024, Transpose::no, Transpose::no, 0, Store::add, true, Activation::relu);
+  gemm_case(s, 70, 190, 900, Transpose::yes, Transpose::yes, 0, Store::assign, false, Activation::none);
+  gemm_case(s, 20, 40, 2048, Transpose::no, Transpose::yes, 0, Store::assign, true, Activation::none);
   gemm_case(s, 1, 300, 784, Transpose::no, Transpose::no, 0, Store::assign, true, Activation::none);
 }
 

@@ -21,8 +21,9 @@ struct GemmBlocks {
   Index splits = 1;
   Index k_step = 0;
 
-  explicit GemmBlocks(const GemmShape& s) {
-    constexpr Index most_rows = 8 * tile_rows;             // of A in cache, packed
+  /// `tall` blocks have up to three times the rows: fewer of them read the same columns of B.
+  explicit GemmBlocks(const GemmShape& s, bool tall = false) {
+    const Index most_rows = (tall ? 24 : 8) * tile_rows;   // of A in cache, packed
     const Index affordable = 1 + s.m * s.n * s.k / 65536;  // a block should outlast its start
     const Index wanted = std::min<Index>(16, affordable);  // blocks: enough for 8 threads
     Index row_blocks = ceil_div(s.m, most_rows), column_blocks = 1;
@@ -42,6 +43,13 @@ struct GemmBlocks {
     k_step = std::max<Index>(1, Pieces::at_most(ceil_div(s.k, splits), 384).size(0));
   }
 };
+
+/// How a product with packed operands is cut. If several blocks of columns are wanted anyway, A is packed once for all
+/// of them, and taller blocks read B fewer times; where one block takes all columns, it packs the rows that it reads.
+inline GemmBlocks gemm_blocks(const GemmShape& s) {
+  const GemmBlocks flat(s);
+  return flat.block_columns < s.n ? GemmBlocks(s, true) : flat;
+}
 
 /// B in panels, packed once and used by many products of the same k and n. Move-only.
 class PackedB {
@@ -84,23 +92,42 @@ struct BSource {
   }
 };
 
-/// The block of C that has its origin at row i0, column j0, over steps [p0, p0 + k) of the sum. One worker.
+/// Rows of A, packed: panels of at most tile_rows rows, those of one step of the sum side by side.
+struct PackedA {
+  float* panels = nullptr;
+  Index panel = 0, step = 0;  // floats from one panel to the next, and from one step to the next
+
+  /// Panels for `rows` rows. Packing a panel overwrites up to a vector behind it.
+  static PackedA of(Index rows, Index k_step) { return {nullptr, tile_rows * k_step, ceil_div(rows, tile_rows) * tile_rows * k_step + simd::lanes}; }
+  float* at(Index p, Index r) const { return panels + p * step + r * panel; }
+};
+
+/// Whether the kernel reads A where it is. Rows a page apart would share lines of the cache.
+inline bool reads_in_place(const GemmShape& s) { return s.a == Transpose::no && s.lda % 256 != 0; }
+
+/// Packs rows [i0, i0 + rows) of A at [p, p + k) of the sum as step `step` of `packed`.
+inline void pack_a(const GemmShape& s, const float* a, Index i0, Index rows, Index p, Index k, const PackedA& packed, Index step) {
+  const bool turned = s.a == Transpose::yes;
+  const Pieces pieces = Pieces::at_most(rows, tile_rows);
+  for (Index r = 0; r < pieces.pieces; ++r) {
+    const Index i = i0 + pieces.begin(r);
+    pack_a_panel(turned ? a + p * s.lda + i : a + i * s.lda + p, turned ? 1 : s.lda, turned ? s.lda : 1, pieces.size(r), k,
+                 packed.at(step, r));
+  }
+}
+
+/// The block of C that has its origin at row i0, column j0, over [p0, p0 + k) of the sum. `ready` holds its rows of A in
+/// steps of k_step, if they were packed before. One worker.
 inline void gemm_block(Workspace& ws, int worker, const GemmShape& s, const float* a, const BSource& b, float* c, Index c_stride,
                        Index i0, Index rows, Index j0, Index columns, Index p0, Index k, Index k_step, bool add,
-                       const Epilogue& epilogue) {
-  const bool turned = s.a == Transpose::yes;
+                       const Epilogue& epilogue, const PackedA& ready = {}) {
   const Pieces row_pieces = Pieces::at_most(rows, tile_rows);
-  float* packed = nullptr;
-  const bool in_place = !turned && s.lda % 256 != 0;  // rows a page apart would share lines of the cache
-  if (!in_place) packed = ws.get<float>(worker, 0, rows * std::min(k, k_step) + simd::lanes);
+  const bool in_place = reads_in_place(s), pack_here = !in_place && ready.panels == nullptr;
+  PackedA packed = pack_here ? PackedA::of(rows, std::min(k, k_step)) : ready;
+  if (pack_here) packed.panels = ws.get<float>(worker, 0, packed.step);
   for (Index p = 0; p == 0 || p < k; p += k_step) {
     const Index steps = std::min(k_step, k - p);
-    if (!in_place)
-      for (Index r = 0; r < row_pieces.pieces; ++r) {
-        const Index i = i0 + row_pieces.begin(r);
-        pack_a_panel(turned ? a + (p0 + p) * s.lda + i : a + i * s.lda + p0 + p, turned ? 1 : s.lda,
-                     turned ? s.lda : 1, row_pieces.size(r), steps, packed + row_pieces.begin(r) * steps);
-      }
+    if (pack_here) pack_a(s, a, i0, rows, p0 + p, steps, packed, 0);
     Tile t;
     t.c_stride = c_stride;
     t.k = steps;
@@ -118,7 +145,7 @@ inline void gemm_block(Workspace& ws, int worker, const GemmShape& s, const floa
           t.a_stride = s.lda;
           tile_kernel<ALayout::rows>(height, t.columns)(t);
         } else {
-          t.a = packed + i * steps;
+          t.a = packed.at(pack_here ? 0 : p / k_step, r);
           t.a_stride = height;
           tile_kernel<ALayout::columns>(height, t.columns)(t);
         }
@@ -146,19 +173,32 @@ inline void add_partials(ThreadPool& pool, const float* partial, Index splits, I
 
 inline void gemm_with_b(ThreadPool& pool, Workspace& ws, const GemmShape& s, const float* a, const BSource& b, float* c,
                         Store store, const Epilogue& epilogue) {
-  const GemmBlocks cut(s);
+  const GemmBlocks cut = gemm_blocks(s);
   const Index row_blocks = ceil_div(s.m, cut.block_rows), column_blocks = ceil_div(s.n, cut.block_columns);
   const Pieces sums{s.k, cut.splits};
   float* partial = cut.splits > 1 ? ws.shared<float>(1, cut.splits * s.m * s.n) : nullptr;
+  const Index steps = ceil_div(sums.size(0), cut.k_step);  // of the longest piece of the sum
+  PackedA all;
+  if (column_blocks > 1 && !reads_in_place(s)) {
+    all = PackedA::of(cut.block_rows, cut.k_step);
+    all.panels = ws.shared<float>(2, row_blocks * cut.splits * steps * all.step);
+    pool.run(row_blocks * cut.splits * steps, [&](Index at, int) {
+      const Index p = at % steps * cut.k_step, split = at / steps % cut.splits, i0 = at / steps / cut.splits * cut.block_rows;
+      const Index k = std::min(cut.k_step, sums.size(split) - p);
+      if (k > 0) pack_a(s, a, i0, std::min(cut.block_rows, s.m - i0), sums.begin(split) + p, k, all, at);
+    });
+  }
   pool.run(row_blocks * column_blocks * cut.splits, [&](Index block, int worker) {
     const Index split = block / (row_blocks * column_blocks), j0 = block % column_blocks * cut.block_columns;
-    const Index i0 = block / column_blocks % row_blocks * cut.block_rows;
+    const Index row_block = block / column_blocks % row_blocks, i0 = row_block * cut.block_rows;
     const Index rows = std::min(cut.block_rows, s.m - i0), columns = std::min(cut.block_columns, s.n - j0);
+    PackedA ready = all;
+    if (ready.panels != nullptr) ready.panels = all.at((row_block * cut.splits + split) * steps, 0);
     if (partial != nullptr)
       gemm_block(ws, worker, s, a, b, partial + split * s.m * s.n, s.n, i0, rows, j0, columns, sums.begin(split),
-                 sums.size(split), cut.k_step, false, {});
+                 sums.size(split), cut.k_step, false, {}, ready);
     else
-      gemm_block(ws, worker, s, a, b, c, s.ldc, i0, rows, j0, columns, 0, s.k, cut.k_step, store == Store::add, epilogue);
+      gemm_block(ws, worker, s, a, b, c, s.ldc, i0, rows, j0, columns, 0, s.k, cut.k_step, store == Store::add, epilogue, ready);
   });
   if (partial != nullptr) add_partials(pool, partial, cut.splits, s.m, s.n, c, s.ldc, store, epilogue);
 }
