@@ -6,18 +6,11 @@ import csv
 import json
 import pathlib
 import shutil
-import subprocess
 import sys
 
+from running import run
+
 demo, evaluate, folder = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
-
-
-def run(*command, status=0):
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode != status:
-        sys.exit(f"{' '.join(command)} ended with status {done.returncode}, not {status}:\n{done.stderr}")
-    return done
-
 
 QUICK = ("--quick", "--quiet", "--train-images", "1500", "--out", str(folder))
 shutil.rmtree(folder, ignore_errors=True)

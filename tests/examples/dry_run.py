@@ -4,8 +4,9 @@ and `sensitivity --dry-run --json` what each layer alone contributes to them.
 usage: dry_run.py FILTER_PRUNING SENSITIVITY"""
 
 import json
-import subprocess
 import sys
+
+from running import run
 
 # (architecture, variant): dense parameters and MACs, pruned parameters and MACs
 PAPER = {
@@ -25,10 +26,7 @@ RATES = {
 
 
 def printed(*command):
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{' '.join(command)} ended with status {done.returncode}:\n{done.stderr}")
-    return json.loads(done.stdout)
+    return json.loads(run(*command).stdout)
 
 
 def alone(scan, rates, skipped, what):

@@ -7,20 +7,13 @@ import json
 import math
 import pathlib
 import struct
-import subprocess
 import sys
 import tempfile
 
 from idx import write_images
+from running import run
 
 lottery_ticket, global_magnitude, sensitivity, evaluate = sys.argv[1:]
-
-
-def run(*command, status=0):
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode != status:
-        sys.exit(f"{' '.join(command)} ended with status {done.returncode}, not {status}:\n{done.stderr}")
-    return done
 
 
 def evaluated(arch, file, data):

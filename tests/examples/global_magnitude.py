@@ -11,14 +11,10 @@ import sys
 import tempfile
 import time
 
+from running import runner
+
 program = sys.argv[1]
-
-
-def run(*arguments, status=0):
-    done = subprocess.run([program, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode != status:
-        sys.exit(f"{program} {' '.join(arguments)} ended with status {done.returncode}, not {status}:\n{done.stderr}")
-    return done.stdout
+run = runner(program)
 
 
 def fingerprints(folder):
@@ -27,7 +23,7 @@ def fingerprints(folder):
 
 
 # VGG-16's convolutions: 14,710,464 weights, of which 20 % and 5 % survive; its linear layers are kept.
-found = json.loads(run("--arch", "vgg16", "--dry-run", "--json", "--sparsity", "0.8", "--sparsity", "0.95"))
+found = json.loads(run("--arch", "vgg16", "--dry-run", "--json", "--sparsity", "0.8", "--sparsity", "0.95").stdout)
 convolutions = sum(v for k, v in found["pruned"][0]["layers"].items() if k.startswith("features"))
 assert found["weights"] == 14_710_464 + 512 * 512 + 512 * 10, found["weights"]
 assert convolutions == 14_710_464 - round(0.8 * 14_710_464), convolutions
@@ -41,7 +37,7 @@ if not pathlib.Path(os.environ.get("ESPALIER_FASHION_MNIST", "/nowhere")).is_dir
 QUICK = ("--arch", "lenet300", "--quick", "--train-images", "1000")
 with tempfile.TemporaryDirectory() as folder:
     both, alone, halted = f"{folder}/both", f"{folder}/alone", f"{folder}/halted"
-    table = json.loads(run(*QUICK, "--seeds", "2", "--out", both, "--json"))
+    table = json.loads(run(*QUICK, "--seeds", "2", "--out", both, "--json").stdout)
     expected = fingerprints(both)
     assert len(table["points"]) == len(expected) == 2 * 5, len(expected)
     for wanted in ("results.csv", "removed.csv", "accuracy.csv", "report.html", "run.jsonl"):

@@ -12,7 +12,10 @@ import sys
 import tempfile
 import time
 
+from running import runner
+
 program = sys.argv[1]
+run = runner(program)
 
 # LeNet-300-100 (235,200 + 30,000 + 1,000 weights), 20 % a round and 10 % of the last layer: exact counts. The paper's
 # labels 51.3, 21.1, 13.5, 7.0, 3.6, 1.9 and 1.2 % are rounds 3, 7, 9, 12, 15, 18 and 20.
@@ -20,13 +23,6 @@ LADDER = {0: 266_200, 1: 213_060, 2: 170_538, 3: 136_511, 4: 109_282, 5: 87_490,
           12: 18_506, 15: 9_537, 16: 7_650, 18: 4_928, 20: 3_179}
 # The authors' code removes one weight more a layer and round.
 REFERENCE = {3: 136_503, 7: 56_081, 15: 9_518}
-
-
-def run(*arguments, check=True):
-    done = subprocess.run([program, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if check and done.returncode:
-        sys.exit(f"{program} {' '.join(arguments)} ended with status {done.returncode}:\n{done.stderr}")
-    return done
 
 
 def fingerprints(folder):
