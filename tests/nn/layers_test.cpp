@@ -109,6 +109,17 @@ TEST_CASE_FIXTURE(Fixture, "dropout acts on a training tape only; each use draws
   CHECK(predict(b, dropout, x).to_host(b) == x.to_host(b));
 }
 
+// There one number decided for all modules of a pass.
+TEST_CASE_FIXTURE(Fixture, "two dropouts in one pass draw different masks (BERT-of-Theseus, bert-of-theseus-tf#2)") {
+  const Dropout first{0.5}, second{0.5};
+  Tape<Reference> tape(b, {.training = true, .dropout = Rng(1)});
+  const auto x = tape.input(Tensor<Reference>::full(b, {1000}, 1));
+  const auto kept_by_first = forward(tape, first, x).value().to_host(b), kept_by_second = forward(tape, second, x).value().to_host(b);
+  int equal = 0;
+  for (std::size_t i = 0; i < 1000; ++i) equal += kept_by_first[i] == kept_by_second[i] ? 1 : 0;
+  CHECK(std::abs(equal - 500) < 80);  // five standard errors
+}
+
 TEST_CASE_FIXTURE(Fixture, "a frozen model gives what prediction gives, again and again") {
   const Conv2d<Reference> conv(b, 3, 4, {.bias = Bias::uniform_fan_in}, rng);
   const auto x = values({2, 5, 5, 3});
