@@ -134,6 +134,24 @@ struct LeakyRelu {
 static_assert(DifferentiableOp<LeakyRelu, EigenCpu>);
 // example-end op
 
+// Two convolutions with the document's op between them.
+template <Backend B>
+struct Leaky {
+  Conv2d<B> conv1, conv2;
+
+  Leaky(B& b, Rng rng) : conv1(b, 1, 8, {.bias = Bias::uniform_fan_in}, rng), conv2(b, 8, 2, {}, rng) {}
+
+  template <class Self, class Visit>
+  static void members(Self& self, Visit&& visit) {
+    visit("conv1", self.conv1);
+    visit("conv2", self.conv2);
+  }
+  template <class Self, class Context>
+  static auto forward(Self& self, Context& ctx, const typename Context::Value& x) {
+    return espalier::forward(ctx, self.conv2, ctx.apply(LeakyRelu{.slope = 0.3f}, espalier::forward(ctx, self.conv1, x)));
+  }
+};
+
 struct LossPrinter {
   std::vector<double> losses;
   void epoch(const EpochMetrics& m) { losses.push_back(m.loss); }
@@ -311,6 +329,17 @@ TEST_CASE("add an op: the example's gradient is right, and a network prunes thro
   const auto x = Tensor<EigenCpu>::from(device, {2}, std::vector<float>{-2, 3});
   Eval<EigenCpu> eval(device);
   CHECK(eval.apply(LeakyRelu{.slope = 0.5f}, x).to_host(device) == std::vector<float>{-1, 3});
+
+  const Leaky<EigenCpu> net(device, Rng(1));
+  const Plan cut = plan(device, net, {1, 12, 12, 1}, FilterL1{.amount = Fraction{0.5}});
+  CHECK(cut.removed() == 4);
+  Rng rng(2);
+  std::vector<float> pixels(144);
+  for (float& p : pixels) p = rng.normal();
+  const auto image = Tensor<EigenCpu>::from(device, {1, 12, 12, 1}, pixels);
+  const auto masked = predict(device, mask(device, net, cut), image).to_host(device), pruned = predict(device, shrink(device, net, cut), image).to_host(device);
+  CHECK(masked.size() == 2 * 12 * 12);
+  for (std::size_t i = 0; i < masked.size(); ++i) CHECK(masked[i] == doctest::Approx(pruned[i]).epsilon(1e-5));
 }
 
 TEST_CASE("train and resume: a run that was stopped ends like one that was not") {
