@@ -3,6 +3,7 @@
 // shrunk networks agree.
 #include <doctest/doctest.h>
 
+#include <espalier/op/attention.hpp>
 #include <espalier/prune/filter_l1.hpp>
 #include <espalier/prune/planning.hpp>
 
@@ -94,9 +95,39 @@ struct Half {
   OpCost cost(const Shapes&, const Shape&) const { return {}; }
 };
 
+// y = the images of both operands as one batch.
+struct Stack {
+  static constexpr std::string_view name = "stack";
+  template <Backend B> struct Saved {};
+  Shape shape(const Shapes& in) const { return in[0].with(0, in[0][0] + in[1][0]); }
+  template <Backend B>
+  Tensor<B> forward(B& b, const Inputs<B>& in, Saved<B>&) const {
+    auto y = Tensor<B>::empty(b, shape(in.shapes()));
+    b.strided_copy(all_of(in[0].shape()), in[0].data(), y.data(), Store::assign);
+    b.strided_copy(all_of(in[1].shape()), in[1].data(), y.data() + in[0].count(), Store::assign);
+    return y;
+  }
+  template <Backend B>
+  void backward(B& b, const Inputs<B>& in, const Tensor<B>&, const Saved<B>&, const Tensor<B>& dy, Gradients<B>& d) const {
+    for (int i = 0; i < 2; ++i) {
+      if (!d.wants(i)) continue;
+      auto [dx, store] = d.target(i);
+      b.strided_copy(all_of(in[i].shape()), dy.data() + (i == 0 ? 0 : in[0].count()), dx.data(), store);
+    }
+  }
+  void channels(ChannelFlow& flow) const {  // who reads the batch reads channel i of either image by the same slice
+    flow.couple(0, 1);
+    flow.through();
+  }
+  OpCost cost(const Shapes&, const Shape&) const { return {}; }
+
+ private:
+  static StridedCopy all_of(const Shape& x) { return {.extents = {x.count()}, .from_strides = {1}, .to_strides = {1}}; }
+};
+
 // A wiring given as a list, because these networks are too large to write down.
 struct Step {
-  enum class Kind { layer, relu, add, concat, max_pool, average_pool, average, shuffle, first_half, second_half };
+  enum class Kind { layer, relu, add, concat, stack, max_pool, average_pool, average, shuffle, first_half, second_half };
   Kind kind = Kind::layer;
   std::string layer{};
   std::vector<std::size_t> from{};
@@ -119,6 +150,7 @@ struct Steps {
       case Step::Kind::layer: return run(step.layer, x);
       case Step::Kind::add: return run.add(x, values[step.from[1]]);
       case Step::Kind::concat: return run.concat(x, values[step.from[1]]);
+      case Step::Kind::stack: return run.apply(Stack{}, x, values[step.from[1]]);
       case Step::Kind::max_pool: return run.apply(op::MaxPool{step.window}, x);
       case Step::Kind::average_pool: return run.apply(op::AvgPool{step.window}, x);
       case Step::Kind::average: return run.average(x);
@@ -154,6 +186,7 @@ struct Drawing {
   Value relu(Value x) { return step({Kind::relu, {}, {x.place}}, x.channels); }
   Value add(Value a, Value b) { return step({Kind::add, {}, {a.place, b.place}}, a.channels); }
   Value concat(Value a, Value b) { return step({Kind::concat, {}, {a.place, b.place}}, a.channels + b.channels); }
+  Value stack(Value a, Value b) { return step({Kind::stack, {}, {a.place, b.place}}, a.channels); }
   Value pool(Kind kind, Value x, const op::Window& window = {}) { return step({kind, {}, {x.place}, window}, x.channels); }
   Value half(Value x, bool second) { return step({second ? Kind::second_half : Kind::first_half, {}, {x.place}}, x.channels / 2); }
   Value shuffle(Value x) { return step({Kind::shuffle, {}, {x.place}}, x.channels); }
@@ -177,7 +210,10 @@ using Names = std::vector<std::string>;
 using Slices = std::vector<std::vector<Index>>;
 const Shape image{1, 16, 16, 3};
 
-std::vector<ChannelGroup> groups_of(const Sketch& net, const Shape& input) { return detail::find_groups<Reference>(net, input); }
+template <class Net>
+std::vector<ChannelGroup> groups_of(const Net& net, const Shape& input) {
+  return detail::find_groups<Reference>(net, input);
+}
 
 Names layers(const ChannelGroup& g, ChannelRole role) {
   Names all;
@@ -194,7 +230,8 @@ std::string joined(const Names& names) {
 
 // "conv1 conv2 -> conv3": who writes and who reads each group that may be pruned, in the order of the computation; between them,
 // in brackets, the depthwise convolutions that carry it on.
-Names couplings(const Sketch& net, const Shape& input) {
+template <class Net>
+Names couplings(const Net& net, const Shape& input) {
   Names all;
   for (const auto& g : groups_of(net, input)) {
     if (!g.frozen_because.empty()) continue;
@@ -217,14 +254,16 @@ const Slices& slices(const ChannelGroup& g, const std::string& path, ChannelRole
 }
 
 // Every group loses channels, and the masked and the shrunk network compute the same: evaluated and trained.
-void check(Sketch net, const Shape& input) {
+template <class Net>
+Plan check(Net net, const Shape& input, const Structured<L2Norm>& policy = {.amount = Fraction{0.4}}) {
   Reference r;
   season(r, net, input, 1);
-  const Plan p = plan(r, net, input, Structured<L2Norm>{.amount = Fraction{0.4}});
+  const Plan p = plan(r, net, input, policy);
   const std::size_t prunable = couplings(net, input).size();
   CHECK(static_cast<std::size_t>(std::count_if(p.groups.begin(), p.groups.end(), [](const PlannedGroup& g) { return !g.remove.empty(); })) == prunable);
   check_agreement(r, net, p);
   check_plan(r, net, p);
+  return p;
 }
 
 // ResNet with projections (He et al. 2016, option B; torchvision's resnet18 and resnet50), a sixteenth as wide.
@@ -246,6 +285,167 @@ Sketch resnet(const std::vector<int>& blocks, bool bottleneck) {
   }
   return d.classified(h);
 }
+
+// Torch-Pruning's customised layer as far as it goes by channels (its division by the norm over all channels mixes them):
+// y = x scale[channel], a factor that is learnt.
+struct ScaleChannels {
+  static constexpr std::string_view name = "scale_channels";
+  template <Backend B> struct Saved {};
+  struct Multiply {
+    template <class T> ESPALIER_HD void operator()(Index, T& y, const T& x) const { y *= x; }
+  };
+  Shape shape(const Shapes& in) const {
+    if (in[0].channels() != in[1].count()) throw ShapeError(str("scale_channels: the input has ", in[0].channels(), " channels, the layer ", in[1].count()));
+    return in[0];
+  }
+  template <Backend B>
+  Tensor<B> forward(B& b, const Inputs<B>& in, Saved<B>&) const {
+    return times(b, in[0], in[1]);
+  }
+  // dx = dy scale[channel],  dscale[channel] = sum of dy x.
+  template <Backend B>
+  void backward(B& b, const Inputs<B>& in, const Tensor<B>&, const Saved<B>&, const Tensor<B>& dy, Gradients<B>& d) const {
+    if (d.wants(0)) d.give(0, times(b, dy, in[1]));
+    if (!d.wants(1)) return;
+    Tensor<B> products = dy;
+    b.each(products.count(), Multiply{}, products.data(), in[0].data());
+    auto [dscale, store] = d.target(1);
+    b.column_sums(dy.shape().rows(), dy.shape().channels(), std::as_const(products).data(), dscale.data(), store);
+  }
+  void channels(ChannelFlow& flow) const {
+    flow.through();
+    flow.follow(1, ChannelRole::scale);
+  }
+  OpCost cost(const Shapes&, const Shape& y) const { return {.multiply_adds = y.count()}; }
+
+ private:
+  template <Backend B>
+  static Tensor<B> times(B& b, const Tensor<B>& x, const Tensor<B>& scale) {
+    const Index rows = x.shape().rows(), c = x.shape().channels();
+    auto y = Tensor<B>::empty(b, x.shape());
+    b.strided_copy({.extents = {rows, c}, .from_strides = {0, 1}, .to_strides = {c, 1}}, scale.data(), y.data(), Store::assign);
+    b.each(y.count(), Multiply{}, y.data(), x.data());
+    return y;
+  }
+};
+static_assert(DifferentiableOp<ScaleChannels, Reference>);
+
+template <Backend B>
+struct Scale {
+  Parameter<B> weight;
+
+  Scale(B& b, Index channels) : weight(Tensor<B>::full(b, {channels}, 1), Layout::plain, Init::ones) {}
+
+  template <class Self, class Visit>
+  static void members(Self& self, Visit&& visit) {
+    visit("weight", self.weight);
+  }
+  template <class Self, class Context>
+  static auto forward(Self& self, Context& ctx, const typename Context::Value& x) {
+    return ctx.apply(ScaleChannels{}, x, self.weight);
+  }
+};
+
+template <Backend B>
+struct Scaled {
+  Conv2d<B> conv1, conv2;
+  Scale<B> scale;
+
+  Scaled(B& b, Rng rng) : conv1(b, 3, 256, {}, rng), conv2(b, 256, 5, {}, rng), scale(b, 256) {}
+
+  template <class Self, class Visit>
+  static void members(Self& self, Visit&& visit) {
+    visit("conv1", self.conv1);
+    visit("scale", self.scale);
+    visit("conv2", self.conv2);
+  }
+  template <class Self, class Context>
+  static auto forward(Self& self, Context& ctx, const typename Context::Value& x) {
+    return espalier::forward(ctx, self.conv2, espalier::forward(ctx, self.scale, espalier::forward(ctx, self.conv1, x)));
+  }
+};
+
+// y = a map's pixels as the tokens of a sentence, or a sentence as a map of one row.
+struct Tokens {
+  static constexpr std::string_view name = "tokens";
+  template <Backend B> struct Saved {};
+  Shape shape(const Shapes& in) const {
+    const Shape& x = in[0];
+    return x.rank() == 4 ? Shape{x[0], x[1] * x[2], x[3]} : Shape{x[0], 1, x[1], x[2]};
+  }
+  template <Backend B>
+  Tensor<B> forward(B&, const Inputs<B>& in, Saved<B>&) const {
+    return Tensor<B>(in[0]).reshaped(shape(in.shapes()));
+  }
+  template <Backend B>
+  void backward(B&, const Inputs<B>& in, const Tensor<B>&, const Saved<B>&, const Tensor<B>& dy, Gradients<B>& d) const {
+    if (d.wants(0)) d.give(0, Tensor<B>(dy).reshaped(in[0].shape()));
+  }
+  void channels(ChannelFlow& flow) const { flow.through(); }
+  OpCost cost(const Shapes&, const Shape&) const { return {}; }
+};
+
+// h = x + attention(norm(x)), y = h + feed_forward(norm(h)).
+template <Backend B>
+struct VitLayer {
+  LayerNorm<B> norm1, norm2;
+  Linear<B> query, key, value, out, fc1, fc2;
+  Index heads = 2;
+
+  VitLayer(B& b, Index width, Index feed_forward, Rng& rng)
+      : norm1(b, width), norm2(b, width), query(b, width, width, {}, rng), key(b, width, width, {}, rng), value(b, width, width, {}, rng),
+        out(b, width, width, {}, rng), fc1(b, width, feed_forward, {}, rng), fc2(b, feed_forward, width, {}, rng) {}
+
+  template <class Self, class Visit>
+  static void members(Self& self, Visit&& visit) {
+    visit("norm1", self.norm1);
+    visit("query", self.query);
+    visit("key", self.key);
+    visit("value", self.value);
+    visit("out", self.out);
+    visit("norm2", self.norm2);
+    visit("fc1", self.fc1);
+    visit("fc2", self.fc2);
+  }
+  template <class Self, class Context>
+  static auto forward(Self& self, Context& ctx, const typename Context::Value& x) {
+    const auto n = espalier::forward(ctx, self.norm1, x);
+    const auto q = espalier::forward(ctx, self.query, n), k = espalier::forward(ctx, self.key, n), v = espalier::forward(ctx, self.value, n);
+    const auto probabilities = ctx.apply(op::Softmax{}, ctx.apply(op::AttentionScores<B>{.heads = self.heads}, q, k));
+    const auto attended = espalier::forward(ctx, self.out, ctx.apply(op::AttentionApply{.heads = self.heads}, probabilities, v));
+    const auto h = ctx.apply(op::Add{}, x, attended);
+    const auto hidden = ctx.apply(op::Gelu{}, espalier::forward(ctx, self.fc1, espalier::forward(ctx, self.norm2, h)));
+    return ctx.apply(op::Add{}, h, espalier::forward(ctx, self.fc2, hidden));
+  }
+};
+
+// ViT (Dosovitskiy et al. 2021), narrow: patches of 4x4 pixels, two layers, a head over the mean of all tokens. Without
+// position embeddings, which would be added to channels that must stay.
+template <Backend B>
+struct Vit {
+  Conv2d<B> patches;
+  std::vector<VitLayer<B>> layers;
+  LayerNorm<B> norm;
+  Linear<B> head;
+
+  Vit(B& b, Rng rng) : patches(b, 3, 8, {.kernel = 4, .stride = 4, .pad = 0, .bias = Bias::zeros}, rng), norm(b, 8), head(b, 8, 5, {}, rng) {
+    for (int i = 0; i < 2; ++i) layers.push_back(VitLayer<B>(b, 8, 20, rng));
+  }
+  template <class Self, class Visit>
+  static void members(Self& self, Visit&& visit) {
+    visit("patches", self.patches);
+    visit("layers", self.layers);
+    visit("norm", self.norm);
+    visit("head", self.head);
+  }
+  template <class Self, class Context>
+  static auto forward(Self& self, Context& ctx, const typename Context::Value& x) {
+    auto h = ctx.apply(Tokens{}, espalier::forward(ctx, self.patches, x));
+    for (auto& layer : self.layers) h = espalier::forward(ctx, layer, h);
+    const auto mean = ctx.apply(op::GlobalAvgPool{}, ctx.apply(Tokens{}, espalier::forward(ctx, self.norm, h)));
+    return espalier::forward(ctx, self.head, mean);
+  }
+};
 
 }  // namespace
 
@@ -390,6 +590,43 @@ TEST_CASE("a split into halves, written as an op of one's own, couples the halve
   CHECK(group(groups, "conv1").channels == 8);
   CHECK(slices(group(groups, "conv1"), "conv1.weight", ChannelRole::producer)[1] == std::vector<Index>{1, 9});
   check(net, gray);
+}
+
+// NNI, test_channel_dependency.py: its concatenation on dim 0. op::Concat has the channels' axis only.
+TEST_CASE("NNI: a concatenation along the batch, written as an op of one's own, couples what it stacks") {
+  Drawing d;
+  const auto first = d.unit("conv1", Drawing::image(3), 6), second = d.unit("conv2", Drawing::image(3), 6), h = d.relu(d.stack(first, second));
+  const auto third = d.unit("conv3", h, 8), fourth = d.unit("conv4", h, 8);
+  const Sketch net = d.classified(d.relu(d.add(third, fourth)));
+  CHECK(couplings(net, image) == Names{"conv1 conv2 -> conv3 conv4", "conv3 conv4 -> fc"});
+  check(net, image);
+}
+
+// Torch-Pruning, tests/test_customized_layer.py: of 256 channels 1 % go.
+TEST_CASE("Torch-Pruning customised layer: a module of one's own with a factor a channel loses 3 of 256, and 253 are left") {
+  Reference r;
+  const Scaled<Reference> net(r, Rng(1));
+  const Shape small{1, 4, 4, 3};
+  CHECK(layers(group(groups_of(net, small), "conv1"), ChannelRole::scale) == Names{"scale"});
+  const Plan p = check(net, small, {.amount = Fraction{0.01}});
+  CHECK(p.removed() == 3);
+  CHECK(shrink(r, net, p).scale.weight.outside_shape() == Shape{253});
+}
+
+// Torch-Pruning narrows the embedding too; the narrower layer norms then see other statistics, and no mask says the same.
+TEST_CASE("ViT: the units of the feed-forward layers may go; layer norm and whole heads keep the rest") {
+  Reference r;
+  const Vit<Reference> net(r, Rng(1));
+  std::map<std::string, std::string> kept;
+  for (const auto& g : groups_of(net, image)) kept[g.name] = g.frozen_because;
+  const std::string mixes = "layer norm mixes its channels: removing one changes the statistics of the others", whole = "attention heads are removed whole, not by channel";
+  CHECK(kept == std::map<std::string, std::string>{{"patches+4", mixes},
+                                                   {"layers.0.query", whole}, {"layers.0.key", whole}, {"layers.0.value", whole}, {"layers.0.fc1", ""},
+                                                   {"layers.1.query", whole}, {"layers.1.key", whole}, {"layers.1.value", whole}, {"layers.1.fc1", ""},
+                                                   {"head", "the network's output"}});
+  CHECK(couplings(net, image) == Names{"layers.0.fc1 -> layers.0.fc2", "layers.1.fc1 -> layers.1.fc2"});
+  const Plan p = check(net, image, {.amount = Fraction{0.4}, .linear = LinearLayers::prune});
+  CHECK(p.removed() == 16);
 }
 
 }  // namespace peer_nets_test
