@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include <espalier/backend/host_threads.hpp>
 #include <espalier/report/network.hpp>
 
 #include "session.hpp"
@@ -29,7 +30,7 @@ struct Row {
 
 template <esp::Backend B, esp::Module M>
 Latencies measured(B& device, const M& net, const esp::Shape& input) {
-  return {esp::latency(device, net, input), esp::latency(device, net, input.with(0, 32), {.warm_up = 3, .runs = 20}), device.options().threads};
+  return {esp::latency(device, net, input), esp::latency(device, net, input.with(0, 32), {.warm_up = 3, .runs = 20}), esp::host_threads(device)};
 }
 
 esp::Metadata metadata_for(const Options& o, const Images& images);

@@ -137,14 +137,14 @@ Trained Session::train(B& device, M& net, const std::string& stage, const Images
     throw esp::Stopped(stop_.number(), esp::str("stopped after step ", result.step.iteration, " of '", stage, "'; continue with --resume --out ", folder_));
   Trained trained{stage, result.history, std::chrono::duration<double>(Clock::now() - start).count(), {}};
   if (!result.history.empty()) trained.test = *result.history.back().evaluation;
-  else trained.test = evaluate(device, net, images.test, images.normalise);
+  else trained.test = esp::evaluate(device, net, images.test, images.normalise);
   progress_.end({{"test acc", trained.test.accuracy, esp::Reading::percent}});
   return trained;
 }
 
 template <esp::Backend B, esp::Module M>
 esp::Index Session::save(B& device, const M& net, const std::string& file, const esp::Metadata& metadata) {
-  save_weights(device, net, path(file), metadata);
+  esp::save_weights(device, net, path(file), metadata);
   return static_cast<esp::Index>(esp::read_file(path(file)).size());
 }
 

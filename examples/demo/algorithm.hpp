@@ -8,6 +8,7 @@
 //   demo --quick     the same steps on 3,000 images
 #pragma once
 
+#include <espalier/backend/host_threads.hpp>
 #include <espalier/prune/survivors.hpp>
 #include <espalier/report/html.hpp>
 #include <espalier/report/svg.hpp>
@@ -62,7 +63,7 @@ esp::ExitCode demo(B& device, const Options& given) {
   const esp::Shape input = images.one();
   Session session(o, "demo", 4, configuration_json(o, images));
   const auto note = [&](const std::string& text) { session.progress().note(text); };
-  note(esp::str("espalier ", ESPALIER_VERSION, ", ", device.options().threads, " threads, seed ", o.seed, ", results in ", session.folder()));
+  note(esp::str("espalier ", ESPALIER_VERSION, ", ", esp::host_threads(device), " threads, seed ", o.seed, ", results in ", session.folder()));
   note(esp::str(images.name, " (real), ", images.source, ", ", esp::format_count(images.train.count), " training images; ",
                 o.quick ? "about 10 seconds" : "about 3 minutes on two cores"));
   const Recipe recipe{.epochs = o.epochs.value_or(o.quick ? 2 : 4), .batch = o.batch.value_or(64), .lr = o.lr.value_or(0.05)};
@@ -137,7 +138,7 @@ esp::ExitCode demo(B& device, const Options& given) {
   report.section("Layers").table(cost_table(dense_cost, slim_cost), "layers.csv");
   report.section("Configuration").settings({{"data", images.name + ", real, " + images.source}, {"training images", esp::format_count(images.train.count)}, {"seed", esp::str(o.seed)},
                                             {"policy", plan.policy}, {"epochs", esp::str(recipe.epochs)}, {"batch", esp::str(recipe.batch)}, {"learning rate", esp::str(recipe.lr)},
-                                            {"threads", esp::str(device.options().threads)}})
+                                            {"threads", esp::str(esp::host_threads(device))}})
       .footer("espalier " ESPALIER_VERSION);
   esp::write_file_atomically(session.path("curves.csv"), to_csv(accuracy));
   esp::write_file_atomically(session.path("filters.csv"), to_csv(filters));

@@ -15,6 +15,7 @@
 #include "../common/session.hpp"
 #include "../common/show.hpp"
 
+#include <espalier/backend/host_threads.hpp>
 #include <espalier/io/ticket.hpp>
 #include <espalier/report/network.hpp>
 
@@ -36,7 +37,7 @@ inline const Program evaluate_program{
 template <esp::Backend B, esp::Module M>
 void load_weights_or_ticket(B& device, M& net, const esp::SafetensorsFile& file, const std::string& path, const esp::Shape& image) {
   const bool masked = std::any_of(file.entries().begin(), file.entries().end(), [](const auto& entry) { return entry.name.starts_with("param/"); });
-  if (masked) net = load_ticket(device, net, path).ticket.start(device);
+  if (masked) net = esp::load_ticket(device, net, path).ticket.start(device);
   else esp::load_weights(device, net, path, image);
 }
 
@@ -65,11 +66,11 @@ esp::ExitCode evaluate(B& device, const Options& o) {
     out["latency_batch32_seconds"] = many.median;
     out["latency_batch1_p95_seconds"] = one.p95;
     out["latency_batch32_p95_seconds"] = many.p95;
-    out["latency_threads"] = device.options().threads;
+    out["latency_threads"] = esp::host_threads(device);
     std::cout << out.dump() << '\n';
   } else {
     esp::Table table{.title = esp::str(o.arch, " on ", images.name, " test, ", esp::format_count(result.count), " images from ", images.source), .columns = {}, .rows = {}, .notes = {}};
-    table.notes = {esp::str("Latency: median of repeated inference, ", device.options().threads, device.options().threads == 1 ? " thread" : " threads", "; 95 % of the calls within ", esp::format_seconds(one.p95), " and ",
+    table.notes = {esp::str("Latency: median of repeated inference, ", esp::host_threads(device), esp::host_threads(device) == 1 ? " thread" : " threads", "; 95 % of the calls within ", esp::format_seconds(one.p95), " and ",
                             esp::format_seconds(many.p95), ". MACs: 1 per multiply-add, one image.")};
     table.columns = {{"accuracy", esp::Align::right}, {"loss", esp::Align::right}, {"params", esp::Align::right}, {"MACs", esp::Align::right}, {"batch 1", esp::Align::right}, {"batch 32", esp::Align::right}};
     table.rows = {{esp::Cell::percent(result.accuracy, 2), esp::Cell::fixed(result.loss, 4), esp::Cell::count(cost.parameters), esp::Cell::count(cost.multiply_adds), esp::Cell::seconds(one.median), esp::Cell::seconds(many.median)}};

@@ -134,7 +134,7 @@ esp::ExitCode scan_seeds(const Options& o, const Images& images, const esp::data
         stop();
         Options mine = o;
         mine.seed = seed;
-        save_weights(device, net, file_of(seed), metadata_for(mine, images));
+        esp::save_weights(device, net, file_of(seed), metadata_for(mine, images));
       }
       Scores scores(session.path(esp::str("scores-", seed, ".txt")), esp::str(fingerprint(device, net), ' ', scan_images.count, " images of ", images.name, ", grid", to_words(o.fractions)), o.resume);
       SeedScan mine{.scan = esp::sensitivity(device, net, input, policy, o.fractions, [&](const auto& slim, const esp::SensitivityStep& step) {

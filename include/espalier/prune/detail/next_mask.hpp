@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include <espalier/backend/host_threads.hpp>
 #include <espalier/prune/detail/weight_blocks.hpp>
 #include <espalier/prune/detail/weight_pools.hpp>
 #include <espalier/prune/detail/weight_selection.hpp>
@@ -15,13 +16,6 @@
 #include <espalier/prune/weight_criterion.hpp>
 
 namespace espalier::detail {
-
-// On how many threads the host works beside this backend.
-template <Backend B>
-int host_threads(const B& b) {
-  if constexpr (requires { { b.options().threads } -> std::convertible_to<int>; }) return b.options().threads;
-  else return 1;
-}
 
 template <class P>
 void check_rule(const P& policy, const Scores& collected) {
