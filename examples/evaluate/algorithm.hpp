@@ -74,7 +74,7 @@ esp::ExitCode evaluate(B& device, const Options& o) {
                             esp::format_seconds(many.p95), ". MACs: 1 per multiply-add, one image.")};
     table.columns = {{"accuracy", esp::Align::right}, {"loss", esp::Align::right}, {"params", esp::Align::right}, {"MACs", esp::Align::right}, {"batch 1", esp::Align::right}, {"batch 32", esp::Align::right}};
     table.rows = {{esp::Cell::percent(result.accuracy, 2), esp::Cell::fixed(result.loss, 4), esp::Cell::count(cost.parameters), esp::Cell::count(cost.multiply_adds), esp::Cell::seconds(one.median), esp::Cell::seconds(many.median)}};
-    std::cout << to_text(table, 100);
+    std::cout << to_text(table, 100, esp::standard_output(o.color).utf8);
   }
   return esp::ExitCode::done;
 }

@@ -67,7 +67,7 @@ esp::ExitCode filter_pruning(B& device, const Options& o) {
       out["pruned"] = cost_json(slim_cost);
       std::cout << out.dump() << '\n';
     } else {
-      std::cout << to_text(plan) << '\n' << to_text(cost_table(dense_cost, slim_cost), 110);
+      std::cout << to_text(plan) << '\n' << to_text(cost_table(dense_cost, slim_cost), 110, esp::standard_output(o.color).utf8);
     }
     return esp::ExitCode::done;
   }
