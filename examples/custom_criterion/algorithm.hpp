@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <iostream>
 #include <span>
+#include <vector>
 
 #include "../common/result.hpp"
 
@@ -64,10 +65,11 @@ esp::ExitCode custom_criterion(B& device, const Options& given) {
   // Taylor criteria read gradients: one backward pass over a large batch, and no optimiser step after it.
   esp::data::Loader loader(images.train, {.batch = 1024, .normalise = images.normalise});
   const esp::data::Batch* batch = loader.next();
+  const std::vector<typename B::Scalar> pixels(batch->pixels.begin(), batch->pixels.end());
   const auto labels = esp::Ids<B>::from(device, {batch->count}, batch->labels);
   auto scored = net;
   esp::Tape<B> tape(device, {.training = false});
-  const auto logits = esp::forward(tape, scored, tape.input(esp::detail::upload_images(device, *batch)));
+  const auto logits = esp::forward(tape, scored, tape.input(esp::Tensor<B>::from(device, input.with(0, batch->count), pixels)));
   tape.backward(tape.apply(esp::op::CrossEntropy<B>{&labels}, logits));
 
   esp::Table table{.title = esp::str(images.name, ", ", esp::format_percent(o.fraction.value_or(0.3), 0), " of each layer's filters removed, no fine-tuning; dense ", esp::format_percent(trained.test.accuracy, 2)), .columns = {{"criterion", esp::Align::left}, {"accuracy", esp::Align::right}, {"delta", esp::Align::right}}, .rows = {}, .notes = {}};
