@@ -592,14 +592,20 @@ TEST_CASE("a split into halves, written as an op of one's own, couples the halve
   check(net, gray);
 }
 
-// NNI, test_channel_dependency.py: its concatenation on dim 0. op::Concat has the channels' axis only.
-TEST_CASE("NNI: a concatenation along the batch, written as an op of one's own, couples what it stacks") {
-  Drawing d;
-  const auto first = d.unit("conv1", Drawing::image(3), 6), second = d.unit("conv2", Drawing::image(3), 6), h = d.relu(d.stack(first, second));
-  const auto third = d.unit("conv3", h, 8), fourth = d.unit("conv4", h, 8);
-  const Sketch net = d.classified(d.relu(d.add(third, fourth)));
-  CHECK(couplings(net, image) == Names{"conv1 conv2 -> conv3 conv4", "conv3 conv4 -> fc"});
-  check(net, image);
+// NNI, test_channel_dependency.py, PatternA: the sum of two concatenations on dim 0. NNI lists the pairs {conv1, conv2} and
+// {conv3, conv4}; the addition ties these too. op::Concat has the channels' axis only.
+TEST_CASE("NNI: concatenations along the batch, written as an op of one's own, couple what they stack; their sum couples all four") {
+  const auto joined = [](Drawing::Value (Drawing::*join)(Drawing::Value, Drawing::Value)) {
+    Drawing d;
+    const auto x = Drawing::image(3), first = d.conv("conv1", x, 16, {}), second = d.conv("conv2", x, 16, {});
+    const auto left = d.stack(first, second), third = d.conv("conv3", x, 16, {}), fourth = d.conv("conv4", x, 16, {});
+    return d.classified((d.*join)(left, d.stack(third, fourth)));
+  };
+  const Sketch apart = joined(&Drawing::concat), summed = joined(&Drawing::add);
+  CHECK(couplings(apart, image) == Names{"conv1 conv2 -> fc", "conv3 conv4 -> fc"});
+  CHECK(couplings(summed, image) == Names{"conv1 conv2 conv3 conv4 -> fc"});
+  check(apart, image);
+  check(summed, image);
 }
 
 // Torch-Pruning, tests/test_customized_layer.py: of 256 channels 1 % go.
