@@ -64,10 +64,11 @@ class Suite {
   Suite(std::string name, const Arguments& arguments)
       : name_(std::move(name)), threads_(arguments.threads), quick_(arguments.quick), peak_(measured_peak(threads_)) {}
 
-  /// Times f; `flops` is the work of one call by the direct algorithm (0 if it has no such measure).
+  /// Times f, for a tenth of a second at least: the first calls of a short f are slower than the rest. `flops` is the work
+  /// of one call by the direct algorithm (0 if it has no such measure).
   template <class F>
   esp::LatencyStats run(const std::string& what, double flops, F&& f, int runs = 15) {
-    const auto stats = esp::measure(f, {.warm_up = quick_ ? 0 : 3, .runs = quick_ ? 1 : runs});
+    const auto stats = esp::measure(f, {.warm_up = quick_ ? 0 : 3, .runs = quick_ ? 1 : runs, .min_seconds = quick_ ? 0 : 0.1});
     rows_.push_back({what, flops, stats});
     return stats;
   }
