@@ -14,6 +14,7 @@
 #include <espalier/io/json.hpp>
 #include <espalier/report/latency.hpp>
 #include <espalier/report/table.hpp>
+#include <espalier/report/terminal.hpp>
 
 namespace bench {
 
@@ -103,7 +104,7 @@ class Suite {
                             row.flops > 0 ? Cell::percent(rate / peak_, 0) : Cell::none()});
     }
     table.notes = {"Work is counted by the direct algorithm; Winograd does less and can pass 100 %. Spread: median absolute deviation."};
-    std::cout << to_text(table, 100);
+    std::cout << to_text(table, 100, esp::standard_output().utf8);
   }
 
  private:
