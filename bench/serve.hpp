@@ -25,15 +25,6 @@ inline double seconds_of(const Iteration& iteration) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-/// Builds every workload and runs it once: for a test that it still can.
-inline void try_all(const Workloads& workloads) {
-  for (const auto& [name, modes] : workloads)
-    for (const auto& [mode, make] : modes) {
-      const Iteration iteration = make();
-      std::cout << name << ' ' << mode << ": " << seconds_of(iteration) << " s\n";
-    }
-}
-
 /// Answers commands from standard input until `quit` or its end.
 inline void serve(int threads, const Workloads& workloads) {
   std::map<std::string, Iteration> built;

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Times training steps and inference on request, one line of JSON a command: a child of
-// bench/pytorch/compare.py, which describes the workloads and the protocol.
+// Training steps and inference of whole networks: VGG-16, ResNet-56 and LeNet-300-100, as bench/pytorch/README.md lists
+// them. The work is three products a layer for training: forward, and the gradients of its weights and of its input,
+// that of the images included, which nothing computes.
+//   steps [--threads N] [--json] [--quick]
+//   steps --serve [--threads N]     a child of bench/pytorch/compare.py
+#include "harness.hpp"
 #include "serve.hpp"
 
-#include <cstdlib>
+#include <algorithm>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,9 +20,15 @@
 
 namespace esp = espalier;
 using Device = esp::EigenCpu;
-using Workload = bench::Iteration;
 
 namespace {
+
+/// What is timed, the work of one iteration, and what builds it.
+struct Workload {
+  std::string name;
+  double flops;
+  std::function<bench::Iteration()> make;
+};
 
 esp::Tensor<Device> noise(Device& device, const esp::Shape& shape) {
   esp::Rng rng(1);
@@ -27,7 +38,7 @@ esp::Tensor<Device> noise(Device& device, const esp::Shape& shape) {
 }
 
 template <class Net, class Policy>
-Workload training(Device& device, Net net, const esp::Shape& input, Policy policy, double lr) {
+bench::Iteration training(Device& device, Net net, const esp::Shape& input, Policy policy, double lr) {
   struct State {
     Net net;
     esp::Tensor<Device> images;
@@ -50,7 +61,7 @@ Workload training(Device& device, Net net, const esp::Shape& input, Policy polic
 }
 
 template <class Net>
-Workload inference(Device& device, Net net, const esp::Shape& input) {
+bench::Iteration inference(Device& device, Net net, const esp::Shape& input) {
   auto frozen = std::make_shared<esp::Frozen<Device, Net>>(device, std::move(net));
   auto images = std::make_shared<esp::Tensor<Device>>(noise(device, input));
   return [frozen, images] { (void)(*frozen)(*images); };
@@ -59,31 +70,41 @@ Workload inference(Device& device, Net net, const esp::Shape& input) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  int threads = 2;
-  bool quick = false;
-  for (int i = 1; i < argc; ++i) {
-    if (std::string(argv[i]) == "--threads" && i + 1 < argc) threads = std::atoi(argv[i + 1]);
-    quick = quick || std::string(argv[i]) == "--quick";
-  }
-  Device device({.threads = threads});
+  const bench::Arguments arguments(argc, argv);
+  Device device({.threads = arguments.threads});
   const esp::Rng rng(1);
-  const esp::Sgd sgd{.momentum = 0.9, .weight_decay = 1e-4};
   const auto vgg = [&] { return esp::models::Vgg<Device>(device, esp::models::vgg16, rng); };
   const auto resnet = [&] { return esp::models::ResNetCifar<Device>(device, {.depth = 56, .shortcut = esp::models::ShortcutA::pad_after}, rng); };
   const auto lenet = [&] { return esp::models::Mlp<Device>(device, esp::models::lenet_300_100, rng); };
   const esp::Shape image{1, 32, 32, 3}, vector{1, 784};
 
-  bench::Workloads workloads;
-  workloads["vgg16/train128"]["fast"] = [&] { return training(device, vgg(), image.with(0, 128), sgd, 1e-3); };
-  workloads["resnet56/train128"]["fast"] = [&] { return training(device, resnet(), image.with(0, 128), sgd, 1e-3); };
-  workloads["lenet300100/train60"]["fast"] = [&] { return training(device, lenet(), vector.with(0, 60), sgd, 1e-3); };
-  workloads["lenet300100/train60adam"]["fast"] = [&] { return training(device, lenet(), vector.with(0, 60), esp::Adam{}, 1.2e-3); };
+  std::vector<Workload> workloads;
+  const auto macs = [](const auto& net, const esp::Shape& input) { return static_cast<double>(esp::cost<Device>(net, input).multiply_adds); };
+  const auto train = [&](const std::string& name, auto net, const esp::Shape& input, auto policy, double lr) {
+    workloads.push_back({name, 6 * macs(net(), input), [=, &device] { return training(device, net(), input, policy, lr); }});
+  };
+  const auto infer = [&](const std::string& name, auto net, const esp::Shape& input) {
+    workloads.push_back({name, 2 * macs(net(), input), [=, &device] { return inference(device, net(), input); }});
+  };
+  const esp::Sgd sgd{.momentum = 0.9, .weight_decay = 1e-4};
+  train("vgg16/train128", vgg, image.with(0, 128), sgd, 1e-3);
+  train("resnet56/train128", resnet, image.with(0, 128), sgd, 1e-3);
+  train("lenet300100/train60", lenet, vector.with(0, 60), sgd, 1e-3);
+  train("lenet300100/train60adam", lenet, vector.with(0, 60), esp::Adam{}, 1.2e-3);
   for (const esp::Index batch : {1, 32}) {
     const std::string suffix = "/infer" + std::to_string(batch);
-    workloads["vgg16" + suffix]["fast"] = [&, batch] { return inference(device, vgg(), image.with(0, batch)); };
-    workloads["resnet56" + suffix]["fast"] = [&, batch] { return inference(device, resnet(), image.with(0, batch)); };
-    workloads["lenet300100" + suffix]["fast"] = [&, batch] { return inference(device, lenet(), vector.with(0, batch)); };
+    infer("vgg16" + suffix, vgg, image.with(0, batch));
+    infer("resnet56" + suffix, resnet, image.with(0, batch));
+    infer("lenet300100" + suffix, lenet, vector.with(0, batch));
   }
-  if (quick) bench::try_all(workloads);
-  else bench::serve(threads, workloads);
+
+  if (std::find(argv, argv + argc, std::string("--serve")) != argv + argc) {
+    bench::Workloads served;
+    for (const Workload& w : workloads) served[w.name]["fast"] = w.make;
+    bench::serve(arguments.threads, served);
+    return 0;
+  }
+  bench::Suite suite("training steps and inference", arguments);
+  for (const Workload& w : workloads) suite.run(w.name, w.flops, w.make());
+  suite.print(arguments.json);
 }

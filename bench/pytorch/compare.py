@@ -148,7 +148,7 @@ def arguments():
     parser.add_argument("--json", type=pathlib.Path, help="write everything measured there")
     args = parser.parse_args()
     if not args.pytorch_only and not args.ours.exists():
-        parser.error(f"{args.ours} does not exist; build it (meson compile -C build), "
+        parser.error(f"{args.ours} does not exist; build it (ninja -C build bench/steps), "
                      "or name it with --ours, or say --pytorch-only")
     return args
 
@@ -156,7 +156,7 @@ def arguments():
 def main():
     args = arguments()
     threads = ["--threads", args.threads]
-    ours = None if args.pytorch_only else Contestant([args.ours, *threads])
+    ours = None if args.pytorch_only else Contestant([args.ours, "--serve", *threads])
     peer = Contestant([args.python, ROOT / "bench" / "pytorch" / "steps.py", *threads,
                        *(["--compile"] if args.compile else [])])
     entries = [side for side in (ours, peer) if side]
