@@ -92,7 +92,7 @@ std::optional<Options> parse(int argc, char** argv, const Program& program) {
   if (program.tickets) {
     app.add_option("--rewind", o.rewind, "rewind to this step; default: the protocol's")->check(CLI::Range(0L, 100000000L));
     app.add_option("--reinitialised", o.reinitialised, "re-initialisations that each compared ticket meets")->check(CLI::Range(0L, 100L));
-    app.add_option("--ticket", o.ticket, "train this ticket again instead of finding one");
+    app.add_option("--ticket", o.ticket, "train this ticket again instead of finding one; how, its file says");
     app.add_flag("--structured", o.structured, "also a structured ticket: half of the filters, rewound and shrunk; with --ticket, that ticket without its dead channels");
   }
   if (program.sparsities) app.add_option("--sparsity", o.sparsities, "share of weights to remove; may be repeated")->check(CLI::Range(0.0, 1.0));

@@ -16,7 +16,8 @@
 //   global_magnitude --sparsity 0.8 --sparsity 0.95 --seeds 3 --epochs 4
 //   global_magnitude --arch vgg16 --data CIFAR_DIR --train-images 50000 --epochs 160      the paper's recipe: days on two cores
 //
-// Expect (the paper's table for unstructured pruning): at small sparsity training from scratch does as well as
+// The paper's networks for this are VGG-19, PreResNet-110 and DenseNet-BC-100; of these --arch has VGG-19.
+// Expect (its table for unstructured pruning): at small sparsity training from scratch does as well as
 // fine-tuning; at 95 % fine-tuning wins.
 #pragma once
 

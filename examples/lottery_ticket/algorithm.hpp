@@ -53,7 +53,7 @@ template <class Device>
 esp::ExitCode lottery_ticket(const Options& given, Device (*make_device)(int threads)) {
   using B = Device;
   Options o = given;
-  if (!o.ticket.empty()) adopt_recipe(o);  // a ticket's file says how it was trained
+  const std::string trained_on = o.ticket.empty() ? "" : adopt_recipe(o);  // a ticket's file says how it was trained
   return with_protocol(o.arch, [&](Protocol protocol, const auto& optimizer, const auto& schedule, const auto& decide) {
     if (o.dry_run) return print_ladder<B>(o, protocol, decide, make_device(1));
     protocol.iterations = o.iterations.value_or(o.quick ? 300 : protocol.iterations);
@@ -63,6 +63,7 @@ esp::ExitCode lottery_ticket(const Options& given, Device (*make_device)(int thr
     const esp::Index rounds = o.rounds.value_or(o.quick ? 2 : 15);
     if (o.quick && !o.train_images) o.train_images = 3000;
     const Images images = load_images(o);
+    if (!o.ticket.empty()) require_same_images(o, images, trained_on);
     const esp::Index seeds = o.ticket.empty() ? o.seeds.value_or(1) : 1;
     std::map<std::uint64_t, esp::data::TrainValidation> parts;  // each seed holds out images of its own
     for (std::uint64_t seed = o.seed; seed < o.seed + static_cast<std::uint64_t>(seeds); ++seed)

@@ -88,27 +88,30 @@ struct EarlyStop {
 inline constexpr esp::Counting ladder_rules[] = {esp::Counting::exact, esp::Counting::lottery_reference, esp::Counting::open_lth, esp::Counting::rethinking,
                                                  esp::Counting::rethinking_iterative, esp::Counting::torch_prune, esp::Counting::tfmot};
 
-/// The layers that a policy ranks together, and what each pool loses in a round.
-template <class C, esp::Scope S>
-std::vector<esp::PoolSize> pools_of(const esp::Mask& mask, const esp::Unstructured<C, S>& policy) {
+/// What is ranked together, what each pool loses in a round, and what is in no pool.
+struct Ranked {
   std::vector<esp::PoolSize> pools;
-  esp::Index left = mask.weights();
-  for (const auto& pool : esp::detail::pools_of(mask, policy, S, *policy.remove)) {
-    pools.push_back({.remove = pool.amount});
-    for (const std::size_t part : pool.parts) pools.back().weights += mask.parts()[part].weights();
-    left -= pools.back().weights;
-  }
-  if (left > 0) pools.push_back({.weights = left});  // ignored layers
-  return pools;
-}
+  esp::Index ignored = 0;
+};
 
-/// The same as open_lth has it: all layers are one pool, in all but its CIFAR ResNets without the last.
-inline std::vector<esp::PoolSize> one_pool(const std::vector<esp::PoolSize>& pools, double rate, bool with_last) {
-  esp::PoolSize ranked{.remove = rate};
-  for (const esp::PoolSize& pool : pools) ranked.weights += pool.weights;
-  if (with_last) return {ranked};
-  ranked.weights -= pools.back().weights;
-  return {ranked, {.weights = pools.back().weights}};
+/// The pools of the code whose counting this is. The lottery paper's, torch's and TFMOT's prune layer by layer, so they have
+/// the policy's. Rethinking's ranks all that the policy prunes as one. So does open_lth, but leaves the last layer alone in
+/// all of its networks but CIFAR ResNets, whatever the policy.
+template <class C, esp::Scope S>
+Ranked ranked(const esp::Mask& mask, const esp::Unstructured<C, S>& policy, esp::Counting rule, const std::string& arch) {
+  using enum esp::Counting;
+  if (rule == open_lth) {
+    const esp::Index last = arch.starts_with("resnet") ? 0 : mask.parts().back().weights();
+    return {{{.weights = mask.weights() - last, .remove = *policy.remove}}, last};
+  }
+  Ranked found{{}, mask.weights()};
+  for (const auto& pool : esp::detail::pools_of(mask, policy, S, *policy.remove)) {
+    found.pools.push_back({.remove = pool.amount});
+    for (const std::size_t part : pool.parts) found.pools.back().weights += mask.parts()[part].weights();
+    found.ignored -= found.pools.back().weights;
+  }
+  if (rule == rethinking || rule == rethinking_iterative) found.pools = {{.weights = mask.weights() - found.ignored, .remove = *policy.remove}};
+  return found;
 }
 
 /// The survivors of every round, by the policy's count and by those of the papers' codes; no data, no training.
@@ -128,8 +131,8 @@ esp::ExitCode print_ladder(const Options& o, const Protocol& protocol, const Dec
   esp::Table table{.title = esp::str(o.arch, ": weights alive after each round"), .columns = {{"round", esp::Align::right}, {"alive", esp::Align::right}, {"share", esp::Align::right}}};
   for (const esp::Counting rule : ladder_rules) {
     esp::Json list = esp::Json::array();
-    const auto pools = pools_of(whole, decide);
-    for (const esp::Index n : survivors_by_round(rule == esp::Counting::open_lth ? one_pool(pools, *decide.remove, o.arch == "resnet20") : pools, rounds, rule)) list.push_back(n);
+    const Ranked of = ranked(whole, decide, rule, o.arch);
+    for (const esp::Index n : survivors_by_round(of.pools, rounds, rule, of.ignored)) list.push_back(n);
     if (rule == esp::Counting::exact) {
       const double all = static_cast<double>(list.items().front().as_int());
       for (std::size_t round = 0; round < list.items().size(); ++round) {
@@ -140,7 +143,7 @@ esp::ExitCode print_ladder(const Options& o, const Protocol& protocol, const Dec
     }
     out["counting"][std::string(esp::detail::name_of(rule))] = std::move(list);
   }
-  table.notes = {policy.str(), "Other ways of counting (--json): those of the papers' codes remove a weight more, or all ties."};
+  table.notes = {policy.str(), "Other ways of counting (--json): those of the papers' codes remove a weight more, or all ties; rethinking's and open_lth's rank all layers as one."};
   if (o.json) std::cout << out.dump() << '\n';
   else std::cout << to_text(table, 100, esp::standard_output(o.color).utf8);
   return esp::ExitCode::done;
@@ -166,8 +169,9 @@ inline esp::Metadata recipe_of(const Options& o, const Images& images, std::uint
   return recipe;
 }
 
-/// Takes architecture, seed and batch from the file of --ticket; what the command line names must agree.
-inline void adopt_recipe(Options& o) {
+/// Takes architecture, seed and batch from the file of --ticket, whatever the command line says. Returns the name of the
+/// images it was trained on.
+inline std::string adopt_recipe(Options& o) {
   const auto file = esp::SafetensorsFile::read(o.ticket);
   const esp::Json notes = esp::detail::verified(file, "a ticket of espalier").at("notes");
   const auto text = [&](const char* key) -> std::string {
@@ -180,6 +184,13 @@ inline void adopt_recipe(Options& o) {
   o.train_images = std::stol(text("train_images"));
   if (const esp::Json* batch = notes.find("batch")) o.batch = std::stol(batch->as_string());
   o.quick = notes.find("quick") != nullptr;
+  return text("data");
+}
+
+/// Throws DataError unless these are the images that a ticket was trained on, by name and number.
+inline void require_same_images(const Options& o, const Images& images, const std::string& name) {
+  if (images.name != name || images.train.count != *o.train_images)
+    throw esp::DataError(esp::str(o.ticket, ": found ", images.train.count, " images of ", images.name, " in ", images.source, ", needed ", *o.train_images, " of ", name, " to train this ticket to the same bytes; name their folder with --data"));
 }
 
 inline std::string ticket_path(const Session& session, std::uint64_t seed, esp::Index round) {

@@ -36,7 +36,12 @@ TEST_CASE("a ticket may be worse than the dense network by 0.1 points and no mor
 TEST_CASE("at 3.6 % a ticket beats each re-initialisation by half a point and is faster") {
   const std::vector<Point> points{trained("ticket", 1, 15, 0.96, 500), trained("re-initialised 1", 1, 15, 0.9549, 600), trained("re-initialised 2", 1, 15, 0.9551, 600), trained("re-initialised 3", 1, 15, 0.90, 500)};
   CHECK(holding(points) == std::vector<bool>{true, true, false, true, true, false});
-  CHECK(lottery_claims(points)[1].found == "500 iterations, 600");
+  CHECK(lottery_claims(points)[1].found == "-100 iterations");
+}
+
+TEST_CASE("differences are taken seed by seed, so that what seeds have in common is not in their interval") {
+  const std::vector<Point> points{trained("ticket", 1, 0, 0.90), trained("ticket", 1, 3, 0.91), trained("ticket", 2, 0, 0.96), trained("ticket", 2, 3, 0.97), trained("ticket", 3, 3, 0.1)};
+  CHECK(lottery_claims(points).front().found == "+1.00 +- 0.00 points");
 }
 
 TEST_CASE("rounds that were not trained are not claimed, nor is anything of a random mask") {
