@@ -86,6 +86,18 @@ TEST_CASE("of ties .5 .5 .5 .5 .9 .1, half leaves only .9 where ties go, all but
   CHECK(left_of(w, GlobalMagnitude{.remove = 0.5}) == Bits{1, 1, 0, 0, 1, 0});
 }
 
+// Python: round(0.575 * 100) is 57, because the product is 57.49999999999999.
+TEST_CASE("torch's half is where doubles fall, ours where the share says") {
+  std::vector<float> values(100);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i + 1);
+  const auto gone = [&](const GlobalMagnitude& policy) {
+    const Bits left = left_of(values, policy);
+    return std::count(left.begin(), left.end(), 0);
+  };
+  CHECK(gone({.remove = 0.575, .counting = Counting::torch_prune}) == 57);
+  CHECK(gone({.remove = 0.575}) == 58);
+}
+
 TEST_CASE("the papers' codes remove one weight at a share of 0, and soon before 1 all of them, or cut behind the last; 1 is refused") {
   CHECK(gone_of_ten({.remove = 0}) == 0);
   CHECK(gone_of_ten({.sparsity = 0, .counting = Counting::rethinking}) == 1);

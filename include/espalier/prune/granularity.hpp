@@ -21,7 +21,8 @@ enum class BlockPooling { mean, max };
 
 /// Blocks of rows x columns weights in the view [out, all the rest] of a weight; those at the edges may be smaller. A
 /// block lives while one of its weights does, and amounts and floors count blocks.
-/// Differs  TFMOT's AVG and MAX pooling take the dead in as zeros: the same on a mask of ones.
+/// Differs  TFMOT's AVG and MAX pooling and torch's ln_structured take the dead in, as zeros and as what they were: the
+///          same on a mask of ones.
 struct Block {
   Index rows = 1, columns = 4;
   BlockPooling pooling = BlockPooling::mean;
