@@ -44,7 +44,7 @@ struct Seconds {
 template <esp::Backend B, esp::Module M>
 std::string fingerprint(B& device, const M& net) {
   esp::Checksum sum;
-  for_each_member(net, [&](const std::string& path, const auto& member) {
+  esp::for_each_member(net, [&](const std::string& path, const auto& member) {
     if constexpr (requires { member.value.shape(); }) {
       const esp::HostTensor host = to_host(device, member);
       sum.add(path);

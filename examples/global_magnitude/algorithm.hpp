@@ -84,7 +84,7 @@ esp::ExitCode global_magnitude(const Options& given, Device (*make_device)(int t
     const auto start = Seconds::now();
     const auto trained = train_ticket(device, ticket, images.train, options, {}, esp::NoTicketObserver{}, session.stop());
     if (trained.stopped) return;
-    save_ticket(device, esp::Ticket<Net>{.weights = trained.net, .mask = ticket.mask, .at = trained.end, .until = ticket.until}, file_of(kind, seed, level));
+    esp::save_ticket(device, esp::Ticket<Net>{.weights = trained.net, .mask = ticket.mask, .at = trained.end, .until = ticket.until}, file_of(kind, seed, level));
     points.add({.kind = kind, .seed = seed, .round = level, .survivors = ticket.mask.survivors(), .weights = ticket.mask.weights(), .iterations = ticket.until - ticket.at.step.iteration,
                 .final_accuracy = esp::evaluate(device, trained.net, images.test, images.normalise, 256).accuracy, .seconds = Seconds::since(start), .fingerprint = fingerprint(device, trained.net)});
   };
@@ -92,7 +92,7 @@ esp::ExitCode global_magnitude(const Options& given, Device (*make_device)(int t
     return whole_ticket(device, make_net(device, o, input, esp::Rng(seed)), images.train, options_for(seed, epochs), epochs * length);
   };
   const auto load = [&](B& device, const Net& net, const std::string& file) {
-    auto kept = load_ticket(device, net, file).ticket;
+    auto kept = esp::load_ticket(device, net, file).ticket;
     return esp::TrainedTicket<Net>{.net = std::move(kept.weights), .end = std::move(kept.at)};
   };
 
@@ -154,7 +154,7 @@ esp::ExitCode global_magnitude(const Options& given, Device (*make_device)(int t
   Removals removals;
   const auto whole = initial(first_device, o.seed);
   for (std::size_t i = 0; i < o.sparsities.size(); ++i) {
-    const auto tuned = load_ticket(first_device, whole.weights, file_of("fine-tuned", o.seed, static_cast<esp::Index>(i) + 1)).ticket;
+    const auto tuned = esp::load_ticket(first_device, whole.weights, file_of("fine-tuned", o.seed, static_cast<esp::Index>(i) + 1)).ticket;
     removals.add(o.sparsities[i], tuned.weights, remove_dead(first_device, tuned.weights, input, tuned.mask), first_device, input);
   }
   return show_levels(session, o, images, points.all(), removals);

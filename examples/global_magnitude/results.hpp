@@ -26,7 +26,7 @@ template <esp::Module M>
 std::vector<std::string> not_pruned(const M& net) {
   std::vector<std::string> linear;
   bool convolutions = false;
-  for_each_parameter(net, [&](const std::string& path, const auto& p) {
+  esp::for_each_parameter(net, [&](const std::string& path, const auto& p) {
     if (p.layout == esp::Layout::linear) linear.push_back(path);
     convolutions = convolutions || p.layout == esp::Layout::convolution;
   });

@@ -95,11 +95,11 @@ esp::ExitCode lottery_ticket(const Options& given, Device (*make_device)(int thr
 
     if (!o.ticket.empty()) {
       B device = make_device(o.threads);
-      auto ticket = load_ticket(device, make_net(device, o, images.one(), esp::Rng(o.seed)), o.ticket).ticket;
+      auto ticket = esp::load_ticket(device, make_net(device, o, images.one(), esp::Rng(o.seed)), o.ticket).ticket;
       std::optional<esp::Plan> dead;
       if (o.structured) {  // the same ticket without its dead neurons: what its mask lets go for real
         auto slim = remove_dead(device, ticket, images.one());
-        save_ticket(device, slim.ticket, session.path("without-dead.safetensors"), recipe_of(o, images, o.seed));
+        esp::save_ticket(device, slim.ticket, session.path("without-dead.safetensors"), recipe_of(o, images, o.seed));
         if (!o.json) std::cout << slim.found << '\n';
         dead = slim.found.plan;
         ticket = std::move(slim.ticket);
@@ -117,7 +117,7 @@ esp::ExitCode lottery_ticket(const Options& given, Device (*make_device)(int thr
       for (const auto& [kind, control] : controls<B, Net>(o, seed))
         if (!points.has(kind, seed, round))
           jobs.add([&, kind = kind, control = control, file, seed](B& device) {
-            const auto loaded = load_ticket(device, make_net(device, o, images.one(), esp::Rng(seed)), file);
+            const auto loaded = esp::load_ticket(device, make_net(device, o, images.one(), esp::Rng(seed)), file);
             train_and_measure(device, kind, seed, control(device, loaded.ticket));
           });
     };
@@ -126,7 +126,7 @@ esp::ExitCode lottery_ticket(const Options& given, Device (*make_device)(int thr
         // 1. Randomly initialise a network; its ticket holds every weight. After a stop, go on with the last ticket found.
         const Net net = make_net(device, o, images.one(), esp::Rng(seed).split("weights"));
         auto ticket = whole_ticket(device, net, parts.at(seed).train, options_for(seed), protocol.iterations);
-        if (const auto last = last_ticket(session, seed); o.resume && !last.empty()) ticket = load_ticket(device, net, last).ticket;
+        if (const auto last = last_ticket(session, seed); o.resume && !last.empty()) ticket = esp::load_ticket(device, net, last).ticket;
         for (esp::Index round = 0; round < ticket.round; ++round) compare(seed, round, ticket_path(session, seed, round));
         EarlyStop<B, Net> watch(protocol.every, parts.at(seed).validation, images.normalise);
         auto start = Seconds::now();
@@ -136,10 +136,10 @@ esp::ExitCode lottery_ticket(const Options& given, Device (*make_device)(int thr
         prune_iteratively(device, ticket, parts.at(seed).train, options_for(seed), lottery, [&](const esp::Ticket<Net>& found, const auto& trained) {
           if (!points.has("ticket", seed, found.round)) measure(device, "ticket", seed, found, trained, watch, Seconds::since(start));
           const std::string file = ticket_path(session, seed, found.round);
-          save_ticket(device, found, file, recipe_of(o, images, seed));
+          esp::save_ticket(device, found, file, recipe_of(o, images, seed));
           if (o.structured && found.round == 0 && !points.has("structured", seed, 1)) {
             const auto small = structured_ticket(device, esp::Snapshot<Net>{*trained.snapshot, trained.snapshot_state}, half_plan(device, trained.net, images.one()), found.until);
-            save_ticket(device, small, session.path(esp::str("tickets/seed-", seed, "-structured.safetensors")), recipe_of(o, images, seed));
+            esp::save_ticket(device, small, session.path(esp::str("tickets/seed-", seed, "-structured.safetensors")), recipe_of(o, images, seed));
             train_and_measure(device, "structured", seed, small);
           }
           compare(seed, found.round, file);

@@ -7,7 +7,10 @@
 #include "../../examples/demo/algorithm.hpp"
 #include "../../examples/evaluate/algorithm.hpp"
 #include "../../examples/filter_pruning/algorithm.hpp"
+#include "../../examples/global_magnitude/algorithm.hpp"
+#include "../../examples/lottery_ticket/algorithm.hpp"
 #include "../../examples/rethinking/algorithm.hpp"
+#include "../../examples/sensitivity/algorithm.hpp"
 
 namespace examples {
 
@@ -16,6 +19,9 @@ template esp::ExitCode custom_criterion(Opaque&, const Options&);
 template esp::ExitCode demo(Opaque&, const Options&);
 template esp::ExitCode evaluate(Opaque&, const Options&);
 template esp::ExitCode filter_pruning(Opaque&, const Options&);
+template esp::ExitCode global_magnitude(const Options&, Opaque (*)(int));
+template esp::ExitCode lottery_ticket(const Options&, Opaque (*)(int));
 template esp::ExitCode rethinking(Opaque&, const Options&);
+template esp::ExitCode sensitivity(const Options&, Opaque (*)(int));
 
 }  // namespace examples

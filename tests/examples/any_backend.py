@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Examples compile over the archetype of Backend, so with any backend: those of any_backend.cpp.
+"""All examples compile over the archetype of Backend, so with any backend.
 usage: any_backend.py COMPILER SOURCE_ROOT BUILD_ROOT"""
 
 import pathlib
