@@ -101,5 +101,5 @@ int main(int argc, char** argv) {
   cut("random 99%", net, esp::Unstructured<esp::Random, esp::Scope::global>{.sparsity = 0.99}.first(device, net));
   table.notes = {"Times: how many times as fast as the masked network, which is as fast as the dense one. Each mask is fine-tuned for one epoch."};
   if (arguments.json) std::cout << to_json(table).dump() << '\n';
-  else std::cout << to_text(table, 140);
+  else std::cout << to_text(table, 140, esp::standard_output().utf8);
 }
