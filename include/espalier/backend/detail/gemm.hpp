@@ -116,6 +116,13 @@ inline void pack_a(const GemmShape& s, const float* a, Index i0, Index rows, Ind
   }
 }
 
+/// Asks for piece i of n of the B that a later tile will read, while this one computes.
+inline void fetch_b(const Tile& later, Index i, Index n) {
+  constexpr Index line = 16;  // floats
+  for (Index p = later.k * i / n; p < later.k * (i + 1) / n; ++p)
+    for (Index j = 0; j < later.columns; j += line) __builtin_prefetch(later.b + p * later.b_stride + j, 0, 2);
+}
+
 /// The block of C that has its origin at row i0, column j0, over [p0, p0 + k) of the sum. `ready` holds its rows of A in
 /// steps of k_step, if they were packed before. One worker.
 inline void gemm_block(Workspace& ws, int worker, const GemmShape& s, const float* a, const BSource& b, float* c, Index c_stride,
@@ -123,23 +130,30 @@ inline void gemm_block(Workspace& ws, int worker, const GemmShape& s, const floa
                        const Epilogue& epilogue, const PackedA& ready = {}) {
   const Pieces row_pieces = Pieces::at_most(rows, tile_rows);
   const bool in_place = reads_in_place(s), pack_here = !in_place && ready.panels == nullptr;
+  const bool far_away = s.n * s.k >= Index{1} << 20;  // a B of 4 MiB is not in the second-level cache; a smaller one gains nothing
   PackedA packed = pack_here ? PackedA::of(rows, std::min(k, k_step)) : ready;
   if (pack_here) packed.panels = ws.get<float>(worker, 0, packed.step);
   for (Index p = 0; p == 0 || p < k; p += k_step) {
     const Index steps = std::min(k_step, k - p);
     if (pack_here) pack_a(s, a, i0, rows, p0 + p, steps, packed, 0);
-    Tile t;
+    Tile t, later;
     t.c_stride = c_stride;
-    t.k = steps;
+    t.k = later.k = steps;
     t.add = add || p > 0;
     const bool last = p + k_step >= k;
     if (last) t.epilogue = epilogue;
     for (Index j = j0; j < j0 + columns; j += tile_columns) {
       b.point(t, s.k, s.n, p0 + p, j);
       if (last && epilogue.bias != nullptr) t.epilogue.bias = epilogue.bias + j;
+      const bool fetch = far_away && j + tile_columns < j0 + columns;
+      if (fetch) b.point(later, s.k, s.n, p0 + p, j + tile_columns);
       for (Index r = 0; r < row_pieces.pieces; ++r) {
         const Index i = row_pieces.begin(r), height = row_pieces.size(r);
         t.c = c + (i0 + i) * c_stride + j;
+        if (fetch) {
+          for (Index q = 0; q < height; ++q) __builtin_prefetch(t.c + q * c_stride, 1);
+          fetch_b(later, r, row_pieces.pieces);
+        }
         if (in_place) {
           t.a = a + (i0 + i) * s.lda + p0 + p;
           t.a_stride = s.lda;
