@@ -4,7 +4,7 @@
 // equal epochs (Scratch-E) and with an equal compute budget (Scratch-B; Liu et al. 2019). A pruning
 // result means little without those two.
 //
-//   demo             20,000 images of Fashion-MNIST, about 3 minutes on two cores
+//   demo             12,000 images of Fashion-MNIST, about 3 minutes on two cores
 //   demo --quick     the same steps on 3,000 images
 #pragma once
 
@@ -21,7 +21,7 @@ inline const Program demo_program{
     .name = "demo",
     .summary = "Trains, prunes, shrinks, fine-tunes and compares a small VGG on real images; writes models, logs and report.html.",
     .usage = "Examples:\n"
-             "  demo                        20,000 images of Fashion-MNIST, about 3 minutes on two cores\n"
+             "  demo                        12,000 images of Fashion-MNIST, about 3 minutes on two cores\n"
              "  demo --quick                the same steps in seconds\n"
              "  demo --data MNIST_DIR       other IDX images\n"
              "  demo --resume               continue after Ctrl-C\n",
@@ -58,7 +58,7 @@ template <esp::Backend B>
 esp::ExitCode demo(B& device, const Options& given) {
   Options o = given;
   if (o.out.empty()) o.out = o.quick ? "demo-out-quick" : "demo-out";
-  if (!o.train_images) o.train_images = o.quick ? 3000 : 20000;
+  if (!o.train_images) o.train_images = o.quick ? 3000 : 12000;
   const Images images = load_images(o);
   const esp::Shape input = images.one();
   Session session(o, "demo", 4, configuration_json(o, images));
