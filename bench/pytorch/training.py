@@ -3,7 +3,7 @@
 """One whole training of the lottery paper, ours and PyTorch's, in turns of a few seconds: LeNet-300-100 on MNIST or
 Fashion-MNIST, batch 60, Adam 1.2e-3, and every 100 iterations a look at 5,000 held-out images, the network of the lowest
 loss kept. Both hold all images in memory. One side stands still while the other runs; the time of its turns is counted,
-ours from its start (reading the files included), PyTorch's from its first step.
+ours from its start (reading the files included), PyTorch's from its second step.
 
 Examples:
   bench/pytorch/training.py --data MNIST_DIR
@@ -135,25 +135,40 @@ def main():
         sys.exit(f"training: found no {o.ours}; build it, or name it with --ours")
 
     common = ["--data", str(o.data), "--iterations", str(o.iterations), "--threads", str(o.threads)]
+    children = []
+    try:
+        return race(o, common, children)
+    finally:
+        for process in children:  # one of them may be standing still
+            process.kill()
+            process.wait()
+
+
+def race(o, common, children):
     theirs = subprocess.Popen([sys.executable, __file__, "--child", *common], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    threads = json.loads(theirs.stdout.readline())["threads"]
+    children.append(theirs)
+    ready = theirs.stdout.readline()
+    if not ready:
+        sys.exit(f"training: PyTorch's side ended with status {theirs.wait()}; see above")
+    threads = json.loads(ready)["threads"]
     with tempfile.TemporaryDirectory() as folder:
         ours = subprocess.Popen([o.ours, *common, "--rounds", "0", "--reinitialised", "0", "--out", f"{folder}/run", "--quiet", "--json"],
                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        children.append(ours)
         os.kill(ours.pid, signal.SIGSTOP)
         theirs.stdin.write("go\n")
         theirs.stdin.flush()
         os.kill(theirs.pid, signal.SIGSTOP)
         os.set_blocking(theirs.stdout.fileno(), False)
         sides = {"ours": Turns(ours), "theirs": Turns(theirs)}
-        ends = {"ours": lambda: ours.poll() is not None, "theirs": lambda: bool(theirs.stdout.readline())}
+        ends = {"ours": lambda: ours.poll() is not None, "theirs": lambda: bool(theirs.stdout.readline()) or theirs.poll() is not None}
         while ends:
             for name in list(ends):
                 if sides[name].turn(o.slice, ends[name]):
                     del ends[name]
+                    if sides[name].process.returncode:
+                        sys.exit(f"training: {name} ended with status {sides[name].process.returncode}; see above")
         os.set_blocking(theirs.stdout.fileno(), True)
-        if ours.returncode:
-            sys.exit(f"training: {o.ours} ended with status {ours.returncode}")
         found = json.loads(ours.stdout.read())["points"][0]
     accuracy = json.loads(theirs.stdout.readline())["accuracy"]
     mine, other = sides["ours"].seconds, sides["theirs"].seconds

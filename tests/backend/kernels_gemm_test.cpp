@@ -85,7 +85,7 @@ TEST_CASE("products of every small shape and transposition agree with sums in do
 }
 
 TEST_CASE("bias, activation and addition happen once, however the sum is cut") {
-  const Index sizes[][3] = {{60, 300, 784}, {1, 300, 784}, {3, 5, 3000}, {130, 70, 1025}, {20, 19, 9000}, {257, 513, 400}, {33, 256, 1024}};
+  const Index sizes[][3] = {{60, 300, 784}, {1, 300, 784}, {3, 5, 3000}, {130, 70, 1025}, {20, 19, 9000}, {257, 513, 400}, {33, 256, 1024}, {64, 576, 2000}};
   for (const auto& size : sizes)
     for (int t = 0; t < 4; ++t)
       for (const Store store : {Store::assign, Store::add}) {
@@ -102,6 +102,20 @@ TEST_CASE("bias, activation and addition happen once, however the sum is cut") {
         CHECK(error_of(test, 3, false) < 5e-6);
         CHECK(error_of(test, 2, true) < 5e-6);
       }
+}
+
+TEST_CASE("taller blocks cut no sum otherwise, so they change no bit") {
+  int taller = 0;
+  for (const Index m : {20, 50, 64, 100, 128, 384, 512, 1024})
+    for (const Index n : {40, 300, 400, 800, 1600, 3072})
+      for (const Index k : {60, 400, 1024, 2048, 3072, 4096}) {
+        const GemmShape s = shape_of(m, n, k, Transpose::no, Transpose::no, 0);
+        const GemmBlocks flat(s), found = gemm_blocks(s);
+        CHECK(found.splits == flat.splits);
+        CHECK(found.k_step == flat.k_step);
+        taller += found.block_rows > flat.block_rows;
+      }
+  CHECK(taller > 0);
 }
 
 TEST_CASE("every number of threads gives the same bits") {

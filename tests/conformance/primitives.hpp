@@ -111,6 +111,7 @@ void gemm_script(Script<B>& s) {
   gemm_case(s, 70, 190, 1024, Transpose::no, Transpose::no, 0, Store::add, true, Activation::relu);
   gemm_case(s, 70, 190, 900, Transpose::yes, Transpose::yes, 0, Store::assign, false, Activation::none);
   gemm_case(s, 20, 40, 2048, Transpose::no, Transpose::yes, 0, Store::assign, true, Activation::none);
+  gemm_case(s, 130, 400, 390, Transpose::no, Transpose::no, 0, Store::assign, true, Activation::relu);
   gemm_case(s, 1, 300, 784, Transpose::no, Transpose::no, 0, Store::assign, true, Activation::none);
 }
 

@@ -74,7 +74,8 @@ with progress.open("wb") as stderr:
     process.send_signal(signal.SIGINT)
     status = process.wait()
 said = progress.read_bytes()
-assert status == 130 and b"--resume" in said.splitlines()[-1], (status, said)
+assert status == 130, (status, said)
+assert b"--resume" in said.splitlines()[-1], said
 assert b"dense" in said and b"\r" not in said, said
 resumed = json.loads(run(demo, *SMALL, "--out", str(stopped), "--resume", "--json").stdout)
 assert [n["accuracy"] for n in resumed["networks"]] == [n["accuracy"] for n in alone["networks"]], (resumed, alone)

@@ -97,6 +97,9 @@ with tempfile.TemporaryDirectory() as folder:
     other = write_images(f"{folder}/other", 300, 100, 16)
     refused = run("--ticket", f"{whole}/tickets/seed-2-round-2.safetensors", "--data", other, "--out", f"{folder}/refused", status=1).stderr
     assert "needed 3000 of Fashion-MNIST" in refused, refused
+    run(*QUICK[:1], "--iterations", "5", "--rounds", "0", "--train-images", "200", "--out", f"{folder}/few")
+    refused = run("--ticket", f"{folder}/few/tickets/seed-1-round-0.safetensors", "--data", other, "--out", f"{folder}/refused", status=1).stderr
+    assert "found 200 images of" in refused and "needed 200 of Fashion-MNIST" in refused, refused
 
     # Without its dead neurons (here there are none) the ticket is a file that trains like any other.
     slim = run("--ticket", f"{whole}/tickets/seed-2-round-2.safetensors", "--structured", "--out", f"{folder}/slim").stdout

@@ -44,11 +44,16 @@ struct GemmBlocks {
   }
 };
 
-/// How a product with packed operands is cut. If several blocks of columns are wanted anyway, A is packed once for all
-/// of them, and taller blocks read B fewer times; where one block takes all columns, it packs the rows that it reads.
+/// How a product is cut. If several blocks of columns are wanted anyway, an A that must be packed is packed once for all
+/// of them, and taller blocks read B fewer times; where one block takes all columns, it packs the rows that it reads. How
+/// the sum is cut does not depend on that.
 inline GemmBlocks gemm_blocks(const GemmShape& s) {
   const GemmBlocks flat(s);
-  return flat.block_columns < s.n ? GemmBlocks(s, true) : flat;
+  if (flat.block_columns >= s.n) return flat;
+  GemmBlocks tall(s, true);
+  tall.splits = flat.splits;
+  tall.k_step = flat.k_step;
+  return tall;
 }
 
 /// B in panels, packed once and used by many products of the same k and n. Move-only.
