@@ -223,8 +223,9 @@ TEST_CASE("every operation and optimiser gives PyTorch's results and gradients, 
   if (!folder) return;
   Cases run(*folder);
   std::set<std::string> all;
-  for (const auto& [name, text] : run.golden().file().metadata()) {
-    const Settings settings(text);
+  for (const auto& entry : run.golden().file().metadata()) {
+    const std::string& name = entry.first;
+    const Settings settings(entry.second);
     if (!settings.has("op")) continue;
     all.insert(name);
     CAPTURE(name);
