@@ -50,8 +50,16 @@ class ThreadPool {
   template <class F>
   void run(Index blocks, F&& f) {
     using Body = std::remove_reference_t<F>;
+// Where clang cannot vectorise the loop of a body (it may be asked to, and meet a call), it would say so of this line.
+#if defined(__clang__)
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wpass-failed"
+#endif
     run_body(blocks, const_cast<void*>(static_cast<const void*>(std::addressof(f))),
              [](void* body, Index block, int worker) { (*static_cast<Body*>(body))(block, worker); });
+#if defined(__clang__)
+#pragma clang diagnostic pop
+#endif
   }
 
  private:
