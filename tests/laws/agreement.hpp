@@ -41,7 +41,7 @@ std::map<std::string, HostTensor> after_training_pass(B& b, M& net, const Tensor
 /// Checks that two networks agree, one with channels that do not count and one without them: outputs in eval
 /// and train mode, and, of what survives, the gradients and running statistics of a training pass.
 template <Backend B, Module M>
-void check_agreement(B& b, M masked, M slim, const Plan& plan, double tolerance = 1e-5, double of_gradients = 1e-5) {
+void check_agreement(B& b, M masked, M slim, const Plan& plan, double tolerance = 1e-5) {
   clear_gradients(slim);
   clear_gradients(masked);
   const auto x = random_images(b, plan.input.with(0, 4), Rng(2));
@@ -68,14 +68,14 @@ void check_agreement(B& b, M masked, M slim, const Plan& plan, double tolerance 
     double apart = 0;
     for (std::size_t i = 0; i < other.values.size(); ++i)
       apart = std::max(apart, std::abs(static_cast<double>(tensor.values[i]) - static_cast<double>(other.values[i])));
-    CHECK(apart <= of_gradients * largest);
+    CHECK(apart <= tolerance * largest);
   }
 }
 
 /// Checks the law mask = shrink for one plan.
 template <Backend B, Module M>
-void check_agreement(B& b, const M& net, const Plan& plan, double tolerance = 1e-5, double of_gradients = 1e-5) {
-  check_agreement(b, mask(b, net, plan), shrink(b, net, plan), plan, tolerance, of_gradients);
+void check_agreement(B& b, const M& net, const Plan& plan, double tolerance = 1e-5) {
+  check_agreement(b, mask(b, net, plan), shrink(b, net, plan), plan, tolerance);
 }
 
 /// The plan's own words: its text reads back, its savings are those of the network that shrink() returns,
